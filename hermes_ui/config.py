@@ -76,10 +76,16 @@ class Settings(BaseSettings):
 
     @property
     def host_names(self) -> frozenset[str]:
-        """Names, in lower case, that the Host header may carry beside localhost and IP addresses."""
+        """Lower-case names that the Host header may carry beside localhost and IP addresses."""
         names = {name.strip().lower() for name in self.allowed_hosts.split(",")}
         names.add(os.environ.get("SPACE_HOST", "").lower())  # set by Hugging Face Spaces
         return frozenset(names - {""})
+
+    @property
+    def frame_ancestors(self) -> tuple[str, ...]:
+        """Sites that may show the page in a frame: the hub's, when this is a Space."""
+        in_a_space = "SPACE_ID" in os.environ
+        return ("https://huggingface.co", "https://*.hf.space") if in_a_space else ()
 
     @classmethod
     def from_env(cls, **given: object) -> "Settings":

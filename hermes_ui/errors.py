@@ -64,7 +64,9 @@ class EngineBusy(EngineError):
     """The waiting line is full. `waiting` requests stand in it."""
 
     def __init__(self, waiting: int) -> None:
-        super().__init__(f"the model is busy: {waiting} requests are already waiting; try again soon")
+        super().__init__(
+            f"the model is busy: {waiting} requests are already waiting; try again soon"
+        )
         self.waiting = waiting
 
 
@@ -73,4 +75,4 @@ class ToolError(HermesError):
 
 
 class NothingToDo(HermesError):
-    """The request does not fit the conversation's present state (empty text, no reply to continue)."""
+    """The request does not fit the conversation as it stands: no text, no reply to continue."""

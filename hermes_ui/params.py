@@ -32,7 +32,11 @@ class SamplingParams(BaseModel):
         0.05, 0.0, 1.0, 0.01, "Drop tokens less likely than this share of the likeliest one."
     )
     repetition_penalty: float = _knob(
-        1.05, 0.5, 2.0, 0.01, "Above 1: tokens already in the prompt or the reply become less likely."
+        1.05,
+        0.5,
+        2.0,
+        0.01,
+        "Above 1: tokens already in the prompt or the reply become less likely.",
     )
     frequency_penalty: float = _knob(
         0.0, -2.0, 2.0, 0.05, "Lowers a token by this for each time the reply has used it."
@@ -48,7 +52,8 @@ class SamplingParams(BaseModel):
         None,
         ge=0,
         le=2**63 - 1,
-        description="Fixes the dice: the same prompt and seed give the same reply. Empty: a new seed each time.",
+        description="Fixes the dice: the same prompt and seed give the same reply. "
+        "Empty: a new seed each time.",
     )
 
     def overridden_by(self, other: Self) -> Self:
