@@ -26,14 +26,14 @@ class Editor:
     """
 
     root: gr.Column
-    slug: gr.State
+    slug: gr.Textbox
     text: gr.Code
     changed: tuple[Dependency, ...]
     closed: Dependency
     started: Dependency
     _chat: ChatService
 
-    def open_after(self, event: Dependency, slug: gr.State) -> Dependency:
+    def open_after(self, event: Dependency, slug: gr.Textbox) -> Dependency:
         """Show the persona in `slug` ("" for a new one) when `event` has ended."""
         return event.then(self._open, slug, [self.slug, self.text], **QUIET)
 
@@ -46,7 +46,7 @@ class Editor:
 def build(chat: ChatService) -> Editor:
     """Place the editor in the Blocks under construction."""
     with gr.Column(elem_classes="persona-editor") as root:
-        slug = gr.State("")
+        slug = gr.Textbox(visible=False)
         with gr.Row():
             back = gr.Button("Back")
             save = gr.Button("Save as new version", variant="primary")

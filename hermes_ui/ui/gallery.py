@@ -24,7 +24,7 @@ class Gallery:
 
     root: gr.Column
     cards: gr.HTML
-    slug: gr.State
+    slug: gr.Textbox
     chosen: Dependency
     edited: Dependency
     created: Dependency
@@ -48,7 +48,7 @@ class Gallery:
 def build(chat: ChatService) -> Gallery:
     """Place the gallery in the Blocks under construction; the page loads `cards` with `read`."""
     with gr.Column(elem_classes="persona-gallery") as root:
-        slug = gr.State("")
+        slug = gr.Textbox(visible=False)
         cards = gr.HTML(
             js_on_load=(STATIC / "gallery.js").read_text(encoding="utf-8"), apply_default_css=False
         )

@@ -18,6 +18,7 @@ from hermes_ui.personas.persona import Persona
 from hermes_ui.ui import persona_words as words
 
 TAGLINE_CHARS = 150
+HUES = (8, 28, 152, 174, 196, 216, 238, 262, 288, 322, 344)
 CHIPS_ON_CARD = 4
 CHIPS_ON_TOP = 16
 PICTURE = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+\Z")
@@ -59,7 +60,7 @@ def portrait(name: str, avatar: str) -> str:
     """The picture as HTML, or the monogram on a colour of its own."""
     if PICTURE.match(avatar):
         return f'<img class="pg-face" src="{avatar}" alt="" decoding="async">'
-    hue = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 360
+    hue = HUES[hashlib.sha256(name.encode()).digest()[0] % len(HUES)]
     return (
         f'<span class="pg-face pg-mono" style="--hue:{hue}" aria-hidden="true">'
         f"{escape(monogram(name))}</span>"
@@ -117,7 +118,8 @@ def _card(entry: CatalogEntry, avatar: str) -> str:
         f'data-tags="{escape(json.dumps(tags))}">'
         f'<div class="pg-head">{portrait(persona.name, avatar)}<div class="pg-title">'
         f'<h3><button type="button" class="pg-open" data-act="chosen" aria-label="{chat}">'
-        f'<bdi>{name}</bdi></button></h3><p class="pg-facts">{_facts(persona)}</p></div>{mark}</div>'
+        f'<bdi>{name}</bdi></button></h3><p class="pg-facts">{mark}{_facts(persona)}</p>'
+        f"</div></div>"
         f'<p class="pg-line">{shown}</p>{_chips(persona.tags)}{_foot(persona)}'
         f'<div class="pg-said" hidden>{_greeting(persona)}</div></li>'
     )
@@ -144,7 +146,8 @@ def _foot(persona: Persona) -> str:
     edit = escape(words.EDIT_NAME.format(name=persona.name))
     return (
         f'<div class="pg-foot"><span class="pg-go" aria-hidden="true">{words.CHAT}</span>'
-        f'<button type="button" data-act="previewed" aria-label="{preview}">{words.PREVIEW}</button>'
+        f'<button type="button" data-act="previewed" aria-label="{preview}">'
+        f"{words.PREVIEW}</button>"
         f'<button type="button" data-act="edited" aria-label="{edit}">{words.EDIT}</button></div>'
     )
 
