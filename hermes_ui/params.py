@@ -4,14 +4,14 @@ The sampling panel, persona files, the command line and the API all read the fie
 of `SamplingParams`; none of them writes a number again.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-def _knob(default: float | int, low: float, high: float, step: float, text: str) -> object:
+def _knob(default: float, low: float, high: float, step: float, text: str) -> Any:
     """A field that the sampling panel shows as a slider from `low` to `high`."""
     return Field(default, ge=low, le=high, description=text, json_schema_extra={"step": step})
 
