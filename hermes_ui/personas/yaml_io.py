@@ -88,9 +88,9 @@ class _Reader:
             raise self._refusal(
                 event, "anchors and aliases (& and *) are not allowed; write it out"
             )
-        if getattr(event, "tag", None):
-            raise self._refusal(event, f"the tag {event.tag} is not allowed")
-        self._document.lines[path] = event.start_mark.line + 1
+        if tag := getattr(event, "tag", None):
+            raise self._refusal(event, f"the tag {tag} is not allowed")
+        self._document.lines[path] = _line(event)
         if isinstance(event, events.MappingStartEvent):
             return self._mapping(path, depth)
         if isinstance(event, events.SequenceStartEvent):
@@ -110,7 +110,7 @@ class _Reader:
                 raise self._refusal(event, f"{str(key)!r} stands here twice")
             value = next(self._events)
             said[str(key)] = self._value(value, (*path, str(key)), depth + 1)
-            self._document.lines[(*path, str(key))] = event.start_mark.line + 1
+            self._document.lines[(*path, str(key))] = _line(event)
         return said
 
     def _sequence(self, path: Path, depth: int) -> list[Any]:
@@ -120,7 +120,7 @@ class _Reader:
         return said
 
     def _refusal(self, event: events.Event, why: str) -> PersonaError:
-        return PersonaError(f"{self._where}, line {event.start_mark.line + 1}", why)
+        return PersonaError(f"{self._where}, line {_line(event)}", why)
 
 
 NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,300})(\.[0-9]+([eE][-+][0-9]{1,3})?)?")
@@ -143,6 +143,10 @@ def json_value(value: Any) -> Any:
     if match := NUMBER.fullmatch(value):
         return float(value) if match[2] else int(value)
     return str(value)
+
+
+def _line(event: events.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 1
 
 
 class _Dumper(yaml.SafeDumper):
