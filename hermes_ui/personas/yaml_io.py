@@ -165,11 +165,17 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
+def _plain(dumper: yaml.SafeDumper, text: Plain) -> yaml.ScalarNode:
+    tag = dumper.resolve(yaml.ScalarNode, str(text), (True, False))  # type: ignore[no-untyped-call]
+    return dumper.represent_scalar(tag, str(text))
+
+
 _Dumper.add_representer(str, _text)
+_Dumper.add_representer(Plain, _plain)
 
 
 def dump(data: Any) -> str:
-    """`data` as YAML that `load` reads back as it is; keys keep their order."""
+    """`data` as YAML that `load` reads back as it is; keys keep their order, `Plain` stays so."""
     return yaml.dump(
         data,
         Dumper=_Dumper,
