@@ -340,3 +340,5 @@ BUILT_IN = (
         _calculate,
     ),
 )
+
+TOOLBOX = Toolbox(BUILT_IN)

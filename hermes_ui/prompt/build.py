@@ -89,28 +89,13 @@ def build(
     )
     parts = _prepared(persona, context, tools, prefill or "")
     consulted = _consult(persona, history, context, count, greeting_index)
-    fixed = count(parts.pieces(Fitted(0, 0, ()), ()))
-    short = 0  # tokens that texts cost more together than apart
-    while True:
-        fitted = fit(
-            history,
-            budget=budget - BOS - short,
-            fixed=fixed,
-            lore=[text.tokens + LORE_MARKERS for text in consulted.texts],
-            lore_share=_lore_share(consulted, budget),
-            examples=[sum(count(turn(*said)) for said in block) for block in parts.examples],
-        )
-        texts, decisions = consulted.keeping(fitted.lore)
-        pieces = parts.pieces(fitted, texts)
-        tokens = count(pieces)
-        if tokens <= budget - BOS:
-            break
-        short += tokens - (budget - BOS)
+    fitted, pieces = _fitted(parts, history, consulted, budget, count)
+    texts, decisions = consulted.keeping(fitted.lore)
     return Prompt(
         pieces,
         stop=(f"\n{context.user}:",) if len(context.user) > 1 else (),
         tool_names=tuple(tool.name for tool in tools),
-        tokens=tokens,
+        tokens=count(pieces),
         system_tokens=count(turn("system", parts.system(fitted, texts))),
         kept=len(fitted.items),
         dropped=fitted.items[0].index if fitted.items else 0,
@@ -174,8 +159,33 @@ def _consult(
     return lorebooks.consult(book, scene, context, lambda text: count((text,)))
 
 
-def _lore_share(consulted: Consulted, budget: int) -> int:
-    return int(budget * lorebooks.SHARE) if consulted.budget is None else consulted.budget
+def _fitted(
+    parts: "_Parts",
+    history: Lookback,
+    consulted: Consulted,
+    budget: int,
+    count: Callable[[Pieces], int],
+) -> tuple[Fitted, Pieces]:
+    """What fits, and the pieces that come of it."""
+    share = int(budget * lorebooks.SHARE) if consulted.budget is None else consulted.budget
+    fixed = count(parts.pieces(Fitted(0, 0, ()), ()))
+    lore = [text.tokens + LORE_MARKERS for text in consulted.texts]
+    examples = [sum(count(turn(*said)) for said in block) for block in parts.examples]
+    room = budget - BOS
+    while True:
+        fitted = fit(
+            history,
+            budget=room,
+            fixed=fixed,
+            lore=lore,
+            lore_share=share,
+            examples=examples,
+        )
+        pieces = parts.pieces(fitted, consulted.texts[: fitted.lore])
+        over = count(pieces) - (budget - BOS)
+        if over <= 0:
+            return fitted, pieces
+        room -= over  # some texts cost more together than apart
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def _longest_start(costs: Sequence[int], room: int) -> int:
 
 
 def _from_a_step(newest_first: list[HistoryItem]) -> tuple[HistoryItem, ...]:
-    """The messages from a step on, oldest first; no step may cost half of them."""
+    """The messages from a step on, oldest first; no step may cost more than a quarter."""
     items = newest_first[::-1]
     last_start = max(
         (place for place, item in enumerate(items) if item.message.role == "user"),
@@ -126,7 +126,7 @@ def _from_a_step(newest_first: list[HistoryItem]) -> tuple[HistoryItem, ...]:
     )
     for step in STEPS:
         start = -items[0].index % step
-        if start <= len(items) // 2:
+        if start <= len(items) // 4:
             break
     else:
         start = 0
