@@ -70,6 +70,10 @@ class EngineBusy(EngineError):
         self.waiting = waiting
 
 
+class EngineNotReady(EngineError):
+    """No model is ready yet; the text says what is going on. Ask again later."""
+
+
 class ToolError(HermesError):
     """A tool refuses its arguments; the text goes back to the model as the tool's answer."""
 
