@@ -1,230 +1,352 @@
-"""A persona: everything about who speaks, as one frozen value, and its YAML.
+"""`Persona`: who speaks, as a frozen value and as YAML.
 
-Field names and rules follow Character Card V3 (https://github.com/kwaroran/character-card-spec-v3).
+The field descriptions are read by the editor's form and by the documentation. A persona
+has one YAML form (`dump`), and `parse(dump(persona)) == persona` whatever its texts hold.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from hermes_ui.errors import PersonaError
 from hermes_ui.params import SamplingParams
-from hermes_ui.personas import yaml_io
+from hermes_ui.personas.faults import problem
+from hermes_ui.personas.meaning import meant
+from hermes_ui.personas.writing import write
+from hermes_ui.personas.yaml_io import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_NODES,
+    MAX_PROBLEMS,
+    Problem,
+    read,
+)
 
-LongText = Annotated[str, StringConstraints(max_length=40_000)]
-Line = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\r\n]*$")]
-Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=80, pattern=r"^[^\r\n]*\S[^\r\n]*$")
+__all__ = [
+    "LoreEntry",
+    "Lorebook",
+    "Persona",
+    "PersonaTest",
+    "Problem",
+    "digest",
+    "dump",
+    "parse",
+    "problems",
 ]
-Texts = tuple[LongText, ...]
-Json = Annotated[dict[str, Any], BeforeValidator(yaml_io.json_value)]
+
+LONG = 65_536  # characters of one long text
+AVATAR_BYTES = 512 * 1024
+JSON_DEPTH = 20
+JSON_DIGITS = 300
+LANGUAGE = r"^(?:[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*)?$"
+PICTURE_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.(?:png|webp|jpg|jpeg)")
+PICTURE_URL = re.compile(r"data:image/(?:png|webp|jpeg);base64,[A-Za-z0-9+/]+={0,2}")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class _Part(BaseModel):
+def _tidy(text: str) -> str:
+    """Line breaks as \\n; control characters refused."""
+    bad = CONTROL.search(text)
+    if bad is not None:
+        raise PydanticCustomError(
+            "control", "holds the control character U+{code}", {"code": f"{ord(bad.group()):04X}"}
+        )
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _one_line(text: str) -> str:
+    if len(text.splitlines()) > 1 or "\t" in text:
+        raise PydanticCustomError("one_line", "must be one line")
+    return text
+
+
+def _picture(text: str) -> str:
+    if text and not PICTURE_FILE.fullmatch(text) and not PICTURE_URL.fullmatch(text):
+        raise PydanticCustomError(
+            "avatar", "must be the name of a picture in personas/avatars, or a data:image URL"
+        )
+    return text
+
+
+def _json_object(value: dict[str, Any]) -> dict[str, Any]:
+    return {_json_text(key): _json_value(each, 1) for key, each in value.items()}
+
+
+def _json_value(value: Any, depth: int) -> Any:
+    """A copy of `value`, if it is JSON of reasonable size."""
+    if depth > JSON_DEPTH:
+        raise PydanticCustomError("json_depth", "is nested too deeply")
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return _json_text(value)
+        case int() if abs(value) < 10**JSON_DIGITS:
+            return value
+        case float() if value - value == 0:  # neither infinite nor NaN
+            return value
+        case list() | tuple():
+            return [_json_value(each, depth + 1) for each in value]
+        case dict():
+            return {_json_text(key): _json_value(each, depth + 1) for key, each in value.items()}
+    raise PydanticCustomError("json", "must be JSON: texts, finite numbers, lists and objects")
+
+
+def _json_text(text: Any) -> str:
+    if not isinstance(text, str) or SURROGATE.search(text):
+        raise PydanticCustomError("json", "must be JSON with whole Unicode texts")
+    return text
+
+
+Text = Annotated[str, StringConstraints(max_length=LONG), AfterValidator(_tidy)]
+Line = Annotated[
+    str, StringConstraints(max_length=200), AfterValidator(_tidy), AfterValidator(_one_line)
+]
+Name = Annotated[Line, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+Nickname = Annotated[Line, StringConstraints(strip_whitespace=True, max_length=80)]
+Tag = Annotated[Line, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+Key = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_tidy)]
+Language = Annotated[str, StringConstraints(pattern=LANGUAGE, max_length=60)]
+ToolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+Picture = Annotated[
+    str, StringConstraints(max_length=AVATAR_BYTES * 4 // 3 + 40), AfterValidator(_picture)
+]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_json_object)]
+
+
+class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class LoreEntry(_Part):
-    """One piece of knowledge that speaks up when its keys are mentioned."""
+class LoreEntry(_Frozen):
+    """A piece of knowledge that speaks up when one of its keys is mentioned."""
 
-    keys: tuple[Line, ...] = Field((), description="The entry is used when one of these is said.")
-    content: LongText = Field("", description="What the model is told then.")
-    secondary_keys: tuple[Line, ...] = Field(
-        (), description="With `selective`: one of these must be said too."
+    keys: tuple[Key, ...] = Field(
+        (), max_length=200, description="Words that call the entry; one of them is enough."
     )
-    selective: bool = Field(False, description="Ask for a secondary key beside a key.")
-    constant: bool = Field(False, description="Always used, as far as the budget allows.")
-    use_regex: bool = Field(False, description="Keys are patterns, written /pattern/flags.")
-    case_sensitive: bool = Field(False, description="Keys must match in upper and lower case.")
-    enabled: bool = Field(True, description="Off: never used.")
-    insertion_order: int = Field(100, description="Lower stands higher in the prompt.")
-    priority: int = Field(10, description="Lower is dropped first when the budget is short.")
+    content: Text = Field("", description="What the model is told then.")
+    secondary_keys: tuple[Key, ...] = Field(
+        (), max_length=200, description="With `selective`: one of these must be mentioned too."
+    )
+    selective: bool = Field(False, description="Ask for a secondary key as well.")
+    constant: bool = Field(False, description="Always told, within the budget.")
+    use_regex: bool = Field(False, description="The keys are patterns such as /tide(s)?/i.")
+    case_sensitive: bool = Field(False, description="Capitals in keys must match.")
+    enabled: bool = Field(True, description="Off: the entry stays silent.")
+    insertion_order: int = Field(
+        100, ge=-(10**9), le=10**9, description="Lower stands higher in the prompt."
+    )
+    priority: int = Field(
+        10, ge=-(10**9), le=10**9, description="Lower is dropped first when the budget is short."
+    )
     position: Literal["before_char", "after_char"] = Field(
-        "before_char", description="Before or after the description."
+        "before_char", description="Before or after the persona's description."
     )
-    name: Line = Field("", description="For you; never in the prompt.")
-    comment: LongText = Field("", description="For you; never in the prompt.")
-    id: Annotated[int | Line | None, BeforeValidator(yaml_io.json_value)] = Field(
-        None, description="The entry's id in the card that it came from."
-    )
-    extensions: Json = Field(default_factory=dict, description="Other programs' data, kept.")
+    name: Key = Field("", description="A name for the entry; the model does not see it.")
+    comment: Text = Field("", description="A note about the entry; the model does not see it.")
+    id: int | Key | None = Field(None, description="The entry's id in the program it came from.")
+    extensions: JsonObject = Field({}, description="Data of other programs, kept untouched.")
 
 
-class Lorebook(_Part):
-    """Knowledge that enters the prompt only when it is needed."""
+class Lorebook(_Frozen):
+    """What a persona knows of its world, told piece by piece when it matters."""
 
-    name: Line = Field("", description="For you; never in the prompt.")
-    description: LongText = Field("", description="For you; never in the prompt.")
+    name: Key = Field("", description="A name for the lorebook; the model does not see it.")
+    description: Text = Field("", description="About the lorebook; the model does not see it.")
     scan_depth: int | None = Field(
-        None, ge=0, le=1000, description="Messages that are searched for keys."
+        None, ge=0, le=1000, description="How many of the newest messages are searched for keys."
     )
     token_budget: int | None = Field(
-        None, ge=0, le=100_000, description="Tokens that all entries may have."
+        None, ge=0, le=131_072, description="Tokens that lore may take in the prompt."
     )
     recursive_scanning: bool = Field(False, description="Entries may call further entries.")
-    entries: tuple[LoreEntry, ...] = Field((), max_length=5_000, description="The entries.")
-    extensions: Json = Field(default_factory=dict, description="Other programs' data, kept.")
-
-
-class PersonaTest(_Part):
-    """Something to say to the persona, and what its answer must hold."""
-
-    say: LongText = Field(description="What the user says.")
-    expect_any: tuple[Line, ...] = Field((), description="One of these must be in the answer.")
-    expect_all: tuple[Line, ...] = Field((), description="All of these must be in the answer.")
-    expect_none: tuple[Line, ...] = Field((), description="None of these may be in the answer.")
-
-
-class Persona(_Part):
-    """Who speaks. Only `name` is required."""
-
-    name: Name = Field(description="What the persona is called.")
-    nickname: Line = Field("", description="What {{char}} becomes; empty: the name.")
-    avatar: str = Field("", max_length=700_000, description="The persona's picture.")
-    tags: tuple[Line, ...] = Field(
-        (), max_length=100, description="For finding it; never in the prompt."
+    entries: tuple[LoreEntry, ...] = Field(
+        (), max_length=2000, description="The lore entries, in order."
     )
-    description: LongText = Field("", description="Who the persona is: looks, history, manner.")
-    personality: LongText = Field("", description="Its character in a line or two.")
-    scenario: LongText = Field("", description="Where and when the talk takes place.")
-    system_prompt: LongText = Field(
+    extensions: JsonObject = Field({}, description="Data of other programs, kept untouched.")
+
+
+class PersonaTest(_Frozen):
+    """One question to the persona and what its answer must or must not hold."""
+
+    say: Annotated[Text, StringConstraints(min_length=1)] = Field(
+        description="What the user says to the persona, after its greeting."
+    )
+    expect_any: tuple[Key, ...] = Field(
+        (), max_length=50, description="The reply holds at least one of these, in any case."
+    )
+    expect_all: tuple[Key, ...] = Field(
+        (), max_length=50, description="The reply holds all of these, in any case."
+    )
+    expect_none: tuple[Key, ...] = Field(
+        (), max_length=50, description="The reply holds none of these, in any case."
+    )
+
+
+class Persona(_Frozen):
+    """Who speaks. `{{char}}` and `{{user}}` stand for the two names in every text."""
+
+    name: Name = Field(description="The persona's name, as the gallery shows it.")
+    nickname: Nickname = Field("", description="What {{char}} is instead of the name.")
+    description: Text = Field("", description="Who the persona is: trade, place, looks, history.")
+    personality: Text = Field("", description="How the persona behaves and speaks.")
+    scenario: Text = Field("", description="Where the two meet, and why.")
+    system_prompt: Text = Field(
+        "", description="Replaces the app's own instruction; {{original}} stands for that one."
+    )
+    post_history_instructions: Text = Field(
+        "", description="An instruction placed after the conversation, just before the reply."
+    )
+    greeting: Text = Field("", description="The first message. Empty: the user speaks first.")
+    alternate_greetings: tuple[Text, ...] = Field(
+        (), max_length=100, description="Other first messages to swipe to."
+    )
+    group_only_greetings: tuple[Text, ...] = Field(
+        (), max_length=100, description="First messages for conversations of several personas."
+    )
+    examples: Text = Field(
         "",
-        description="Instructions instead of the default ones; {{original}} puts the default in.",
+        description="Sample dialogue: blocks that begin with <START>, in them lines that begin "
+        "with {{user}}: or {{char}}:",
     )
-    post_history_instructions: LongText = Field(
-        "", description="Instructions after the newest message, where they weigh most."
+    user_name: Name = Field("User", description="What {{user}} is until the user says a name.")
+    creator_notes: Text = Field("", description="A line for people; the model does not see it.")
+    creator_notes_multilingual: dict[Language, Text] = Field(
+        {}, description="The same line in other languages, by language code."
     )
-    greeting: LongText = Field("", description="The first message, said by the persona.")
-    alternate_greetings: Texts = Field(
-        (), max_length=100, description="Other first messages, offered as swipes."
+    creator: Line = Field("", description="Who wrote the persona.")
+    version: Line = Field("", description="The creator's own version mark.")
+    tags: tuple[Tag, ...] = Field((), max_length=100, description="Words to find the persona by.")
+    source: tuple[Key, ...] = Field(
+        (), max_length=100, description="Where the persona came from: ids or addresses."
     )
-    group_only_greetings: Texts = Field(
-        (), max_length=100, description="First messages for group chats."
+    language: Language = Field("", description="The language it speaks, such as en or pt-BR.")
+    lorebook: Lorebook | None = Field(None, description="What it knows of its world.")
+    sampling: SamplingParams = Field(
+        SamplingParams(), description="How its replies are drawn; only what differs is set."
     )
-    examples: LongText = Field(
-        "",
-        description="Example dialogue: blocks after <START>, lines after {{user}}: or {{char}}:.",
+    tools: tuple[ToolName, ...] = Field(
+        (), max_length=32, description="Functions of the toolbox that it may call."
     )
-    user_name: Line = Field(
-        "User", min_length=1, description="What {{user}} becomes when the user gives no name."
+    response_format: JsonObject | None = Field(
+        None, description="A JSON schema that every reply must follow."
     )
-    language: Line = Field("", description="The language it speaks, such as en or pt-BR.")
-    lorebook: Lorebook | None = Field(
-        None, description="Knowledge that enters the prompt when it is needed."
+    avatar: Picture = Field(
+        "", description="A picture: a file name in the avatars folder, or a data:image URL."
     )
-    sampling: SamplingParams = Field(SamplingParams(), description="How its replies are drawn.")
-    tools: tuple[Line, ...] = Field(
-        (), max_length=50, description="Functions that it may call, such as roll_dice."
-    )
-    response_format: Json | None = Field(None, description="JSON schema that every reply follows.")
     tests: tuple[PersonaTest, ...] = Field(
-        (), max_length=500, description="What to check when the persona changes."
+        (), max_length=100, description="Questions that `persona test` asks."
     )
-    creator: Line = Field("", description="Who wrote it.")
-    creator_notes: LongText = Field("", description="What users should know; never in the prompt.")
-    creator_notes_multilingual: dict[str, LongText] = Field(
-        default_factory=dict, description="The notes in other languages, by language code."
-    )
-    version: Line = Field("", description="The author's own version number.")
-    source: tuple[Line, ...] = Field(
-        (), max_length=100, description="Where it comes from: ids or addresses."
-    )
-    extensions: Json = Field(default_factory=dict, description="Other programs' data, kept.")
+    extensions: JsonObject = Field({}, description="Data of other programs, kept untouched.")
 
     @property
     def display_name(self) -> str:
-        """What {{char}} becomes and the page shows."""
-        return self.nickname.strip() or self.name
+        """What {{char}} is: the nickname, or else the name."""
+        return self.nickname or self.name
 
-
-def digest(persona: Persona) -> str:
-    """SHA-256 in hex of the canonical JSON: equal personas have equal digests."""
-    said = persona.model_dump(mode="json", exclude_defaults=True)
-    said["sampling"] = persona.sampling.model_dump(mode="json", exclude_unset=True)
-    text = json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with a persona's YAML.
-
-    `field` is the dotted path (`sampling.temperature`, `lorebook.entries.0.keys`), `line`
-    counts from 1; both are None where the text is not YAML at all or the place is unknown.
-    """
-
-    where: str
-    why: str
-    line: int | None = None
-    field: str | None = None
-
-
-def problems(text: str) -> list[Problem]:
-    """Everything that keeps `text` from being a persona, in the order of its fields."""
-    try:
-        document = yaml_io.load(text, "persona")
-    except PersonaError as error:
-        _, _, line = error.where.partition(", line ")
-        return [Problem(error.where, error.why, int(line) if line else None)]
-    if not isinstance(document.data, dict):
-        return [Problem("persona", "must be a mapping such as `name: Ava`", 1)]
-    try:
-        Persona.model_validate(document.data)
-    except ValidationError as error:
-        return [_problem(each, document.lines) for each in error.errors(include_url=False)]
-    return []
+    @model_validator(mode="after")
+    def _can_be_written(self) -> Self:
+        """Whatever is a persona can be dumped and read again."""
+        fields = _fields(self)
+        nodes, depth = _measure(fields)
+        if nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise PydanticCustomError("size", "the persona holds too many or too nested values")
+        if len(write(fields).encode()) > MAX_BYTES:
+            raise PydanticCustomError("size", f"the persona is larger than {MAX_BYTES // 1024} KiB")
+        return self
 
 
 def parse(text: str, where: str) -> Persona:
-    """Read a persona from YAML.
+    """The persona that `text`, YAML, describes. `where` names the text in errors.
 
     Raises:
-        PersonaError: the first of `problems`, under the name `where`.
+        PersonaError: the first thing that is wrong, with its line or field.
     """
-    document = yaml_io.load(text, where)
-    if not isinstance(document.data, dict):
-        raise PersonaError(where, "must be a mapping such as `name: Ava`")
-    try:
-        return Persona.model_validate(document.data)
-    except ValidationError as error:
-        first = _problem(error.errors(include_url=False)[0], document.lines)
-        place = f"{where}, line {first.line}" if first.line else where
-        raise PersonaError(f"{place}, {first.field}", first.why) from None
+    persona, found = _parsed(text)
+    if found:
+        first = found[0]
+        raise PersonaError(
+            where if first.where == "the text" else f"{where}, {first.where}", first.why
+        )
+    assert persona is not None
+    return persona
+
+
+def problems(text: str) -> list[Problem]:
+    """Everything that keeps `text` from being a persona, in the order of its lines."""
+    return _parsed(text)[1]
 
 
 def dump(persona: Persona) -> str:
-    """The persona as readable YAML: only what differs from the defaults, in field order."""
-    data = persona.model_dump(mode="json", exclude_defaults=True)
-    chosen = persona.sampling.model_dump(mode="json", exclude_unset=True)
-    data.pop("sampling", None)
-    if chosen:
-        data["sampling"] = chosen
-    order = list(Persona.model_fields)
-    return yaml_io.dump({key: data[key] for key in sorted(data, key=order.index)})
+    """The persona as YAML: what differs from the defaults, always in the same order."""
+    return write(_fields(persona))
 
 
-def _problem(error: Any, lines: dict[yaml_io.Path, int]) -> Problem:
-    path = tuple(part for part in error["loc"] if part not in ("int", "function-before"))
-    known = path
-    while known and known not in lines:
-        known = known[:-1]
-    field = ".".join(map(str, path))
-    why = "is not a field" if error["type"] == "extra_forbidden" else _plain_words(error)
-    return Problem(field, why, lines.get(known), field)
+def digest(persona: Persona) -> str:
+    """The persona's content as 64 hex digits; defaults and the order of keys do not count."""
+    canonical = json.dumps(
+        _whole(_fields(persona)), sort_keys=True, ensure_ascii=False, separators=(",", ":")
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _plain_words(error: Any) -> str:
-    if error["type"] == "missing":
-        return "is missing"
-    message: str = error["msg"]
-    return message[0].lower() + message[1:]
+def _parsed(text: str) -> tuple[Persona | None, list[Problem]]:
+    document, found = read(text)
+    if document is None:
+        return None, found
+    persona = None
+    try:
+        persona = Persona.model_validate(meant(document.data, Persona))
+    except ValidationError as error:
+        found += [problem(each, document, Persona) for each in error.errors(include_url=False)]
+    found.sort(key=lambda each: each.line or 0)
+    return persona, found[:MAX_PROBLEMS]
+
+
+def _fields(persona: Persona) -> dict[str, Any]:
+    """The fields that differ from their defaults, in the model's order.
+
+    Of the sampling parameters those that were set count, so that a default that changes
+    one day does not change the persona.
+    """
+    fields = persona.model_dump(exclude_defaults=True, exclude={"sampling"})
+    fields["sampling"] = persona.sampling.model_dump(exclude_unset=True)
+    if not fields["sampling"]:
+        del fields["sampling"]
+    return {name: fields[name] for name in Persona.model_fields if name in fields}
+
+
+def _measure(value: Any) -> tuple[int, int]:
+    """How many YAML nodes `value` has, and how deep it is."""
+    if isinstance(value, dict):
+        sizes = [_measure(each) for each in value.values()]
+        nodes = 1 + len(sizes)
+    elif isinstance(value, list | tuple):
+        sizes = [_measure(each) for each in value]
+        nodes = 1
+    else:
+        return 1, 1
+    return nodes + sum(size for size, _ in sizes), 1 + max((deep for _, deep in sizes), default=0)
+
+
+def _whole(value: Any) -> Any:
+    """`value` with 2.0 as 2, so that equal numbers are written alike."""
+    if isinstance(value, dict):
+        return {key: _whole(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,8 +1,8 @@
-"""YAML as plain data, within limits that hold while it is parsed.
+"""YAML as plain data, without any of YAML's surprises.
 
-Scalars stay text: the model that reads them says where a number or a yes is meant. No
-tags, merges, duplicate keys or several documents; sizes, depth and aliases are bounded,
-so that a small file cannot become a large value.
+Reads the parser's events and builds nothing else from them: no tags, anchors, aliases,
+merges or second documents; bytes, depth and nodes are limited while the events come. Every
+scalar stays the text that was written; what it means is decided by the field it is for.
 """
 
 import re
@@ -11,120 +11,98 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from yaml import events
+from yaml.reader import ReaderError
 
 from hermes_ui.errors import PersonaError
+from hermes_ui.personas.writing import Plain
+from hermes_ui.personas.writing import write as dump
 
-MAX_BYTES = 256 * 1024 + 700_000  # text, and an avatar as a data URL
-MAX_NODES = 50_000
+__all__ = ["Document", "Plain", "Problem", "dump", "json_value", "load", "read"]
+
+MAX_BYTES = 1024 * 1024  # half of it may be a picture
 MAX_DEPTH = 32
+MAX_NODES = 20_000
+MAX_PROBLEMS = 100
+MAX_DIGITS = 300
+
+NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+JSON_WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 
 Path = tuple[str | int, ...]
 
+MARKS = {
+    "*": "a value that begins with * must stand in quotes or under |",
+    "&": "a value that begins with & must stand in quotes or under |",
+    "!": "a value that begins with ! must stand in quotes or under |",
+    "%": "a value that begins with % must stand in quotes or under |",
+    "@": "a value that begins with @ must stand in quotes or under |",
+    "`": "a value that begins with ` must stand in quotes or under |",
+    "{": "a value that begins with { must stand in quotes or under |",
+    "[": "a value that begins with [ is a list; close it with ], or put the text in quotes",
+    '"': 'text in quotes must end with the quote; write \\" for a quote inside it',
+    "'": "text in quotes must end with the quote; write '' for a quote inside it",
+}
+VALUE = re.compile(r"\s*(?:- +)*(?:[\w ]+: +)?(?:- +)*(\S)")
 
-class Plain(str):
-    """A scalar that was written without quotes: only such text may mean a number or a yes."""
 
-    __slots__ = ()
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong. `where` names the field or the line; `line` counts from 1."""
+
+    where: str
+    why: str
+    line: int | None = None
+    field: str | None = None
 
 
 @dataclass(slots=True)
 class Document:
-    """The data of one YAML text and the line (from 1) on which each value begins."""
+    """The data of one YAML text and the line (from 1) on which each value or its key stands."""
 
-    data: Any = None
+    data: dict[str, Any] = field(default_factory=dict)
     lines: dict[Path, int] = field(default_factory=dict)
 
 
+REFUSED = object()  # a value that was told as a problem and is left out
+KEY, NOWHERE = "?", "<<"  # steps of paths that lead to no value
+
+
+class _Refused(Exception):
+    """Reading cannot go on."""
+
+    def __init__(self, line: int | None, why: str) -> None:
+        super().__init__(why)
+        self.line = line
+        self.why = why
+
+
 def load(text: str, where: str) -> Document:
-    """Read one document of mappings, sequences and text.
+    """Read one mapping; every scalar in it is a `str`, and `Plain` where it had no quotes.
 
     Raises:
-        PersonaError: it is not YAML, or it uses what is refused; names the line.
+        PersonaError: the first thing that is wrong, with its line.
     """
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise PersonaError(where, f"has more than {MAX_BYTES:,} bytes")
+    document, found = read(text)
+    if found or document is None:
+        place = where if found[0].line is None else f"{where}, {found[0].where}"
+        raise PersonaError(place, found[0].why)
+    return document
+
+
+def read(text: str) -> tuple[Document | None, list[Problem]]:
+    """The document, and what is wrong with it.
+
+    A document comes back beside problems as long as the text could be read to its end;
+    what was refused is not in it.
+    """
+    found: list[Problem] = []
     try:
-        return _Reader(text, where).document()
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PersonaError(f"{where}, line {line}", str(error.problem or error.context)) from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise PersonaError(
-            f"{where}, line {line}",
-            f"the character U+{ord(text[error.position]):04X} is not allowed",
-        ) from None
-
-
-class _Reader:
-    """Builds the data from parser events, one by one, counting as it goes."""
-
-    def __init__(self, text: str, where: str) -> None:
-        self._events: Iterator[events.Event] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
-        self._where = where
-        self._nodes = 0
-        self._document = Document()
-
-    def document(self) -> Document:
-        next(self._events)  # the stream's start
-        first = next(self._events)
-        if isinstance(first, events.StreamEndEvent):
-            raise PersonaError(self._where, "is empty")
-        self._document.data = self._value(next(self._events), (), 0)
-        next(self._events)  # the document's end
-        rest = next(self._events)
-        if not isinstance(rest, events.StreamEndEvent):
-            raise self._refusal(rest, "only one document is allowed")
-        return self._document
-
-    def _value(self, event: events.Event, path: Path, depth: int) -> Any:
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise self._refusal(event, f"more than {MAX_NODES:,} values")
-        if depth > MAX_DEPTH:
-            raise self._refusal(event, f"nested more than {MAX_DEPTH} deep")
-        if isinstance(event, events.AliasEvent) or getattr(event, "anchor", None):
-            raise self._refusal(
-                event, "anchors and aliases (& and *) are not allowed; write it out"
-            )
-        if tag := getattr(event, "tag", None):
-            raise self._refusal(event, f"the tag {tag} is not allowed")
-        self._document.lines[path] = _line(event)
-        if isinstance(event, events.MappingStartEvent):
-            return self._mapping(path, depth)
-        if isinstance(event, events.SequenceStartEvent):
-            return self._sequence(path, depth)
-        assert isinstance(event, events.ScalarEvent)
-        return Plain(event.value) if event.implicit[0] else str(event.value)
-
-    def _mapping(self, path: Path, depth: int) -> dict[str, Any]:
-        said: dict[str, Any] = {}
-        while not isinstance(event := next(self._events), events.MappingEndEvent):
-            key = self._value(event, path, depth + 1)
-            if not isinstance(key, str):
-                raise self._refusal(event, "a key must be text")
-            if key == "<<":
-                raise self._refusal(event, "merges (<<) are not allowed; write it out")
-            if key in said:
-                raise self._refusal(event, f"{str(key)!r} stands here twice")
-            value = next(self._events)
-            said[str(key)] = self._value(value, (*path, str(key)), depth + 1)
-            self._document.lines[(*path, str(key))] = _line(event)
-        return said
-
-    def _sequence(self, path: Path, depth: int) -> list[Any]:
-        said: list[Any] = []
-        while not isinstance(event := next(self._events), events.SequenceEndEvent):
-            said.append(self._value(event, (*path, len(said)), depth + 1))
-        return said
-
-    def _refusal(self, event: events.Event, why: str) -> PersonaError:
-        return PersonaError(f"{self._where}, line {_line(event)}", why)
-
-
-NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,300})(\.[0-9]+([eE][-+][0-9]{1,3})?)?")
-WORDS = {"true": True, "false": False, "null": None}
+        _check_characters(text)
+        document = _Builder(text, found).document()
+    except _Refused as refused:
+        found.append(at_line(refused.line, refused.why))
+        return None, found
+    return document, found
 
 
 def json_value(value: Any) -> Any:
@@ -138,49 +116,171 @@ def json_value(value: Any) -> Any:
         return [json_value(each) for each in value]
     if not isinstance(value, Plain):
         return value
-    if value in WORDS:
-        return WORDS[value]
-    if match := NUMBER.fullmatch(value):
-        return float(value) if match[2] else int(value)
-    return str(value)
+    if value in JSON_WORDS:
+        return JSON_WORDS[value]
+    number = NUMBER.fullmatch(value)
+    if number is None or len(value) > MAX_DIGITS:
+        return str(value)
+    return float(value) if number.group(1) or number.group(2) else int(value)
 
 
-def _line(event: events.Event) -> int:
-    return event.start_mark.line + 1 if event.start_mark else 1
+def at_line(line: int | None, why: str) -> Problem:
+    """A problem of the text itself, not of a field."""
+    return Problem("the text" if line is None else f"line {line}", why, line)
 
 
-class _Dumper(yaml.SafeDumper):
-    """Long and multi-line text as literal blocks, where YAML can hold it exactly so."""
+class _Builder:
+    """Data from events; problems that leave the rest readable are collected."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
+    def __init__(self, text: str, found: list[Problem]) -> None:
+        self._found = found
+        self._events = _events(text)
+        self._nodes = 0
+        self._lines: dict[Path, int] = {}
+
+    def document(self) -> Document:
+        event = next(self._events, None)
+        if event is None:
+            raise _Refused(None, "is empty")
+        data = self._value(event, ())
+        for _ in self._events:  # to the end, so that errors below the document are seen
+            pass
+        if not isinstance(data, dict):
+            raise _Refused(_line(event), "must be lines of `field: value`, such as `name: Ava`")
+        return Document(data, self._lines)
+
+    def _value(self, event: yaml.Event, path: Path) -> Any:
+        """The value that `event` opens; `REFUSED` where it cannot stay."""
+        line = _line(event)
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _Refused(line, f"has more than {MAX_NODES:,} values")
+        if len(path) >= MAX_DEPTH:
+            raise _Refused(line, f"is nested more than {MAX_DEPTH} levels deep")
+        self._lines.setdefault(path, line)
+        if isinstance(event, yaml.AliasEvent):
+            self._refuse(line, MARKS["*"])
+            return REFUSED
+        if getattr(event, "anchor", None) is not None:
+            self._refuse(line, MARKS["&"])
+        if getattr(event, "tag", None) is not None:
+            self._refuse(line, MARKS["!"])
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._list(path)
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(path)
+        assert isinstance(event, yaml.ScalarEvent)
+        text = _joined(event.value)
+        return text if event.style else Plain(text)
+
+    def _list(self, path: Path) -> list[Any]:
+        values: list[Any] = []
+        for event in self._events:
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            value = self._value(event, (*path, len(values)))
+            if value is not REFUSED:
+                values.append(value)
+        return values
+
+    def _mapping(self, path: Path) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for event in self._events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            key = self._value(event, (*path, KEY))
+            line = _line(event)
+            at = self._place(key, line, path, values)
+            value = self._value(next(self._events), at)
+            if at[-1] is not NOWHERE and value is not REFUSED:
+                values[str(key)] = value
+        return values
+
+    def _place(self, key: Any, line: int, path: Path, taken: dict[str, Any]) -> Path:
+        """The path for the value of `key`; it ends in `NOWHERE` where the key is refused."""
+        if not isinstance(key, str):
+            self._refuse(line, MARKS["{"])
+        elif isinstance(key, Plain) and key == "<<":
+            self._refuse(line, "merging with << is not read; write the fields out")
+        elif key in taken:
+            first = self._lines[*path, str(key)]
+            self._refuse(line, f"{str(key)!r} stands twice; the first is in line {first}")
+        else:
+            self._lines[*path, str(key)] = line
+            return (*path, str(key))
+        return (*path, NOWHERE)
+
+    def _refuse(self, line: int, why: str) -> None:
+        if len(self._found) < MAX_PROBLEMS:
+            self._found.append(at_line(line, why))
 
 
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    lines = text.split("\n")
-    is_exact = not re.search(r"[^\S\n ]|\u0085|\u2028|\u2029|\ufeff", text) and not any(
-        line.endswith(" ") for line in lines
-    )
-    style = "|" if len(lines) > 1 and is_exact else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+def _events(text: str) -> Iterator[yaml.Event]:
+    """The events between the start and the end of the one document."""
+    documents = 0
+    try:
+        # The parser in Python is fast enough within the limits, and, unlike libyaml's, it
+        # does not look further ahead than it has to.
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise _Refused(_line(event), "a second document begins here; keep one a file")
+            elif isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
+                yield event
+    except ReaderError as error:
+        raise _Refused(None, f"cannot be read: {error.reason}") from None
+    except yaml.MarkedYAMLError as error:
+        raise _explained(error, text) from None
+    except (ValueError, OverflowError):  # \U0011ffff, %YAML 99999…
+        raise _Refused(None, "holds an escape or a directive that YAML does not have") from None
 
 
-def _plain(dumper: yaml.SafeDumper, text: Plain) -> yaml.ScalarNode:
-    tag = dumper.resolve(yaml.ScalarNode, str(text), (True, False))  # type: ignore[no-untyped-call]
-    return dumper.represent_scalar(tag, str(text))
+def _explained(error: yaml.MarkedYAMLError, text: str) -> _Refused:
+    """PyYAML's words as a line that says what to do."""
+    mark = error.problem_mark or error.context_mark
+    number = 1 if mark is None else mark.line + 1
+    lines = text.splitlines()
+    begun = error.context_mark.line + 1 if error.context_mark else number
+    what = error.problem or "this is not YAML"
+    if "\\t" in what:
+        return _Refused(number, "a tab cannot indent; use spaces")
+    if "mapping values are not allowed" in what:
+        return _Refused(
+            number,
+            "a colon stands in text without quotes, or the indentation is off; "
+            "put the text in quotes or under |",
+        )
+    if "could not find expected ':'" in what:
+        return _Refused(begun, "this line has no `field:`; is the text below | indented?")
+    for at in (number, begun):
+        start = VALUE.match(lines[at - 1]) if at <= len(lines) else None
+        if start and start.group(1) in MARKS:
+            return _Refused(at, MARKS[start.group(1)])
+    if "<block end>" in what:
+        return _Refused(number, "this line does not fit the lines above; check the indentation")
+    context = f"{error.context}, " if error.context else ""
+    return _Refused(number, f"this is not YAML: {context}{what}".replace("\n", " "))
 
 
-_Dumper.add_representer(str, _text)
-_Dumper.add_representer(Plain, _plain)
+def _check_characters(text: str) -> None:
+    if len(text) > MAX_BYTES or len(text.encode("utf-8", "replace")) > MAX_BYTES:
+        raise _Refused(None, f"is larger than {MAX_BYTES // 1024} KiB")
+    bad = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if bad is not None:
+        line = text.count("\n", 0, bad.start()) + 1
+        raise _Refused(line, f"holds the control character U+{ord(bad.group()):04X}")
 
 
-def dump(data: Any) -> str:
-    """`data` as YAML that `load` reads back as it is; keys keep their order, `Plain` stays so."""
-    return yaml.dump(
-        data,
-        Dumper=_Dumper,
-        allow_unicode=True,
-        sort_keys=False,
-        width=88,
-        default_flow_style=False,
-    )
+def _joined(text: str) -> str:
+    """`text` with escaped UTF-16 halves, as JSON writes emoji, put together."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _line(event: yaml.Event) -> int:
+    mark = event.start_mark
+    return 1 if mark is None else int(mark.line) + 1
