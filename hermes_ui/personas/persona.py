@@ -116,9 +116,18 @@ Text = Annotated[str, StringConstraints(max_length=LONG), AfterValidator(_tidy)]
 Line = Annotated[
     str, StringConstraints(max_length=200), AfterValidator(_tidy), AfterValidator(_one_line)
 ]
-Name = Annotated[Line, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
-Nickname = Annotated[Line, StringConstraints(strip_whitespace=True, max_length=80)]
-Tag = Annotated[Line, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=80),
+    AfterValidator(_tidy),
+    AfterValidator(_one_line),
+]
+Nickname = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=80),
+    AfterValidator(_tidy),
+    AfterValidator(_one_line),
+]
 Key = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_tidy)]
 Language = Annotated[str, StringConstraints(pattern=LANGUAGE, max_length=60)]
 ToolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
@@ -230,7 +239,7 @@ class Persona(_Frozen):
     )
     creator: Line = Field("", description="Who wrote the persona.")
     version: Line = Field("", description="The creator's own version mark.")
-    tags: tuple[Tag, ...] = Field((), max_length=100, description="Words to find the persona by.")
+    tags: tuple[Name, ...] = Field((), max_length=100, description="Words to find the persona by.")
     source: tuple[Key, ...] = Field(
         (), max_length=100, description="Where the persona came from: ids or addresses."
     )
