@@ -95,9 +95,8 @@ def test_a_name_cannot_become_the_macro_around_it(context):
 def test_a_name_with_a_comma_is_one_item(context):
     tricky = replace(context, user="Smith, John :: II")
 
-    assert expand("{{random:{{user}}}} {{random::{{user}}}}", tricky) == f"{tricky.user} " * 1 + (
-        tricky.user
-    )
+    assert expand("{{random:{{user}}}}", tricky) == tricky.user
+    assert expand("{{random::{{user}}}}", tricky) == tricky.user
 
 
 @pytest.mark.parametrize(

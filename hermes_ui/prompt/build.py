@@ -113,9 +113,11 @@ def expand_greeting(
     Raises:
         IndexError: there is no such greeting.
     """
-    greeting = (persona.greeting, *persona.alternate_greetings)[index]
+    greetings = (persona.greeting, *persona.alternate_greetings)
+    if not 0 <= index < len(greetings):
+        raise IndexError(index)
     context = replace(_context(persona, user, seed, now), draws=[])
-    return expand(greeting, context.at(f"greeting {index}")), tuple(context.draws)
+    return expand(greetings[index], context.at(f"greeting {index}")), tuple(context.draws)
 
 
 def _context(persona: Persona, user: str, seed: int, now: datetime) -> MacroContext:

@@ -22,7 +22,7 @@ SCAN_DEPTH = 4  # messages that are scanned where the book does not say
 MAX_SCAN_DEPTH = 1_000
 MAX_SCANNED = 50_000  # characters, the newest
 MAX_PATTERN_TEXT = 10_000  # likewise, for patterns
-MAX_OCCURRENCES = 1_000  # of a key inside longer words, before it counts as not there
+MAX_OCCURRENCES = 200  # of a key inside longer words, before it counts as not there
 MAX_ROUNDS = 8  # of entries that wake entries
 SHARE = 0.25  # of the prompt's budget, where the book does not say
 
