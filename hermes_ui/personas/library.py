@@ -1,20 +1,45 @@
 """The folder of personas: one YAML file each, read again when it changes on disk."""
 
+import base64
 import re
+import struct
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from hermes_ui.errors import PersonaError, UnknownPersona
 from hermes_ui.personas.persona import Persona, digest, parse
+from hermes_ui.personas.yaml_io import MAX_BYTES
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
-PICTURES = {".webp": "image/webp", ".png": "image/png", ".jpg": "image/jpeg"}
+PICTURES = {
+    ".webp": "image/webp",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+}
+PICTURE_BYTES = 512 * 1024
 UPLOAD_BYTES = 8 * 1024 * 1024
 UPLOAD_PIXELS = 4096 * 4096
 AVATAR_PIXELS = 256
+# What Pillow raises on broken files, beside its own errors, which are OSErrors.
+BROKEN_PICTURE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    Image.DecompressionBombError,
+    Warning,  # where warnings are errors
+)
+
+Stamp = tuple[int, int, int]  # when a file changed, its size and its number on the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +57,7 @@ class PersonaLibrary:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[Path, tuple[int, LibraryEntry | PersonaError]] = {}
+        self._read: dict[Path, tuple[Stamp, LibraryEntry | PersonaError]] = {}
 
     def slugs(self) -> list[str]:
         """The names of all readable personas."""
@@ -53,23 +78,27 @@ class PersonaLibrary:
             UnknownPersona: there is no such file.
             PersonaError: it cannot be read.
         """
-        if SLUG.fullmatch(slug):
-            path = self._folder / f"{slug}.yaml"
-            if path in self._files():
-                entry = self._entry(path)
-                if isinstance(entry, PersonaError):
-                    raise entry
-                return entry.persona
-        raise UnknownPersona(slug)
+        path = self._folder / f"{slug}.yaml"
+        if not SLUG.fullmatch(slug) or not self._is_inside(path):
+            raise UnknownPersona(slug)
+        entry = self._entry(path)
+        if isinstance(entry, PersonaError):
+            raise entry
+        return entry.persona
 
     def avatar_bytes(self, persona: Persona) -> tuple[bytes, str] | None:
-        """The avatar's file and its MIME type; None where there is none."""
+        """The avatar's picture and its MIME type; None where there is none."""
+        if persona.avatar.startswith("data:"):
+            head, _, picture = persona.avatar.partition(";base64,")
+            return base64.b64decode(picture), head.removeprefix("data:")
         name = persona.avatar
-        mime = PICTURES.get(Path(name).suffix.lower())
+        mime = PICTURES.get(Path(name).suffix)
         path = self._folder / "avatars" / name
-        if not mime or Path(name).name != name or not self._is_inside(path):
+        if not mime or not self._is_inside(path):
             return None
-        return path.read_bytes(), mime
+        with path.open("rb") as file:
+            picture_bytes = file.read(PICTURE_BYTES + 1)
+        return None if len(picture_bytes) > PICTURE_BYTES else (picture_bytes, mime)
 
     def _all(self) -> list[LibraryEntry | PersonaError]:
         return [self._entry(path) for path in self._files()]
@@ -82,20 +111,32 @@ class PersonaLibrary:
         return path.is_file() and path.resolve().is_relative_to(self._folder.resolve())
 
     def _entry(self, path: Path) -> LibraryEntry | PersonaError:
-        changed = path.stat().st_mtime_ns
+        try:
+            stat = path.stat()
+        except OSError as error:  # gone since it was listed
+            return PersonaError(_place(path), (error.strerror or str(error)).lower())
+        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         seen = self._read.get(path)
-        if seen is None or seen[0] != changed:
-            seen = (changed, _load(path))
+        if seen is None or seen[0] != stamp:
+            seen = (stamp, _load(path))
             self._read[path] = seen
         return seen[1]
 
 
+def _place(path: Path) -> str:
+    return f"personas/{path.name}"
+
+
 def _load(path: Path) -> LibraryEntry | PersonaError:
-    where = f"personas/{path.name}"
+    where = _place(path)
     if not SLUG.fullmatch(path.stem):
         return PersonaError(where, "the file's name may have only a-z, 0-9 and -")
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            return PersonaError(where, f"is larger than {MAX_BYTES // 1024} KiB")
+        text = data.decode()
         persona = parse(text, where)
     except PersonaError as error:
         return error
@@ -107,7 +148,7 @@ def _load(path: Path) -> LibraryEntry | PersonaError:
 
 
 def clean_avatar(data: bytes) -> bytes:
-    """An uploaded picture as a square WebP of `AVATAR_PIXELS`, without any metadata.
+    """An uploaded picture as a square WebP of `AVATAR_PIXELS`, upright and without metadata.
 
     Raises:
         PersonaError: not a PNG, JPEG or WebP picture, or too large.
@@ -118,8 +159,9 @@ def clean_avatar(data: bytes) -> bytes:
         with Image.open(BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as picture:
             if picture.width * picture.height > UPLOAD_PIXELS:
                 raise PersonaError("avatar", "has more than 16 million pixels")
+            picture.load()
             upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+    except BROKEN_PICTURE:
         raise PersonaError("avatar", "is not a PNG, JPEG or WebP picture") from None
     bare = Image.new("RGBA", (AVATAR_PIXELS, AVATAR_PIXELS))  # carries no metadata
     bare.paste(ImageOps.fit(upright, bare.size))

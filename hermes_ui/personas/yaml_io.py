@@ -245,6 +245,8 @@ def _explained(error: yaml.MarkedYAMLError, text: str) -> _Refused:
     what = error.problem or "this is not YAML"
     if "\\t" in what:
         return _Refused(number, "a tab cannot indent; use spaces")
+    if "escape" in what:
+        return _Refused(number, "in double quotes a backslash is written \\\\")
     if "mapping values are not allowed" in what:
         return _Refused(
             number,
