@@ -121,11 +121,11 @@ def _check(arguments: dict[str, Any], schema: Mapping[str, Any]) -> None:
             raise ToolError(f"the argument {name!r} must be of type {kind}")
 
 
-_DICE = re.compile(r"\s*([0-9]{0,3})\s*[dD]\s*([0-9]{1,7})\s*(?:([+-])\s*([0-9]{1,6}))?\s*")
+_DICE = re.compile(r"([0-9]{0,3})[dD]([0-9]{1,7})(?: ?([+-]) ?([0-9]{1,6}))?")
 
 
 def _roll_dice(arguments: Mapping[str, Any], moment: Moment) -> dict[str, Any]:
-    notation = arguments["notation"]
+    notation = arguments["notation"].strip()
     found = _DICE.fullmatch(notation)
     if found is None:
         raise ToolError("the notation must look like d20, 2d6 or 2d6+1")
@@ -134,7 +134,7 @@ def _roll_dice(arguments: Mapping[str, Any], moment: Moment) -> dict[str, Any]:
         raise ToolError(f"at most {MAX_DICE} dice of 1 to {MAX_SIDES} sides can be rolled")
     rolls = [moment.rng.randint(1, sides) for _ in range(count)]
     bonus = -bonus if found[3] == "-" else bonus
-    return {"notation": notation.strip(), "rolls": rolls, "total": sum(rolls) + bonus}
+    return {"notation": notation, "rolls": rolls, "total": sum(rolls) + bonus}
 
 
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}")

@@ -42,3 +42,7 @@ def test_a_speaker_who_says_nothing_has_no_turn():
 
 def test_macros_in_what_is_said_stay_for_later():
     assert blocks("{{char}}: I am {{char}}.")[0].turns == (("assistant", "I am {{char}}."),)
+
+
+def test_a_block_in_which_nobody_says_anything_is_none():
+    assert blocks("{{user}}:\n{{char}}:\n") == []

@@ -11,7 +11,11 @@ NOW = datetime(2026, 9, 28, 17, 3)
 
 
 def ask(
-    *entries: LoreEntry, said: str | list[str] = "", scene: dict | None = None, **book
+    *entries: LoreEntry,
+    said: str | list[str] = "",
+    scene: dict | None = None,
+    seed: int = 1,
+    **book,
 ) -> Consulted:
     """What a book of `entries` says to messages, oldest first."""
     texts = [said] if isinstance(said, str) else said
@@ -19,7 +23,7 @@ def ask(
     return consult(
         Lorebook(entries=entries, **book),
         Scene(messages, **({"replies": 0} | (scene or {}))),
-        MacroContext("Ava", "Ben", seed=1, now=NOW),
+        MacroContext("Ava", "Ben", seed=seed, now=NOW),
         len,
     )
 
@@ -137,6 +141,21 @@ def test_entries_wake_entries_when_the_book_says_so():
     assert [decision.included for decision in asleep.decisions] == [True, False, False, False]
     assert [text.number for text in awake.texts] == [0, 2]
     assert awake.decisions[3].why == "no key was found"
+
+
+def test_a_woken_entry_is_scanned_as_it_is_told():
+    chain = (entry("x", content="{{random:red,blue}}"), entry("red"), entry("blue"))
+
+    for seed in range(8):
+        first, second = ask(*chain, said="x", recursive_scanning=True, seed=seed).texts
+        assert chain[second.number].keys == (first.text,)
+
+
+def test_patterns_see_the_messages_below_what_entries_say():
+    long = entry("x", content="word " * 5_000)
+    found = ask(long, entry("/x/"), said="x", recursive_scanning=True)
+
+    assert len(found.texts) == 2
 
 
 def test_entries_that_wake_each_other_come_to_an_end():

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from hermes_ui.messages import Role
 
 _START = re.compile(r"<START>", re.IGNORECASE)
-_LABEL = re.compile(r"[ \t]*([^:\n]{1,80}?)[ \t]*:")
 _USER = frozenset({"{{user}}", "<user>", "you", "user"})
 _CHAR = frozenset({"{{char}}", "<bot>", "<char>"})
 
@@ -30,19 +29,20 @@ def example_blocks(examples: str, char_names: Sequence[str], user: str) -> list[
     speakers |= dict.fromkeys(_USER, "user")
     speakers |= dict.fromkeys((*_CHAR, *(name.casefold() for name in char_names)), "assistant")
     texts = (text.strip() for text in _START.split(examples.replace("\r\n", "\n")))
-    return [_block(text, speakers) for text in texts if text]
+    blocks = (_block(text, speakers) for text in texts if text)
+    return [block for block in blocks if block.turns or block.text]
 
 
 def _block(text: str, speakers: dict[str, Role]) -> ExampleBlock:
     said: list[tuple[Role, list[str]]] = []
     for line in text.split("\n"):
-        label = _LABEL.match(line)
-        role = speakers.get(label[1].casefold()) if label else None
-        if label and role:
-            said.append((role, [line[label.end() :].strip()]))
+        label, colon, spoken = line.partition(":")
+        role = speakers.get(label.strip().casefold()) if colon else None
+        if role:
+            said.append((role, [spoken.strip()]))
         elif said:
             said[-1][1].append(line)
         else:
             return ExampleBlock(text=text)
     turns = ((role, "\n".join(lines).strip()) for role, lines in said)
-    return ExampleBlock(tuple((role, spoken) for role, spoken in turns if spoken))
+    return ExampleBlock(tuple((role, text) for role, text in turns if text))

@@ -21,7 +21,7 @@ from hermes_ui.prompt.patterns import BadPattern, Effort, Pattern
 SCAN_DEPTH = 4  # messages that are scanned where the book does not say
 MAX_SCAN_DEPTH = 1_000
 MAX_SCANNED = 50_000  # characters, the newest
-MAX_PATTERN_TEXT = 10_000  # likewise, for patterns
+MAX_PATTERN_TEXT = 10_000  # likewise, for patterns, of messages and of entries
 MAX_OCCURRENCES = 200  # of a key inside longer words, before it counts as not there
 MAX_ROUNDS = 8  # of entries that wake entries
 SHARE = 0.25  # of the prompt's budget, where the book does not say
@@ -96,14 +96,14 @@ def consult(
     candidates = [_Candidate(number, entry) for number, entry in enumerate(book.entries)]
     scan = _Scan(scene, _depth(book.scan_depth), context)
     waiting = candidates
-    for round_ in range(MAX_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         for candidate in waiting:
             candidate.why, candidate.speaks = scan.verdict(candidate)
         woken = [candidate for candidate in waiting if candidate.speaks]
         waiting = [candidate for candidate in waiting if candidate.may_wake]
         if not (woken and waiting and book.recursive_scanning):
             break
-        scan.add(woken, round_)
+        scan.add(woken)
     texts = []
     decisions = []
     for candidate in candidates:
@@ -136,6 +136,10 @@ class _Candidate:
         self.patterns: dict[str, Pattern | BadPattern] = {}
 
     @property
+    def place(self) -> str:
+        return f"lore {self.number}"
+
+    @property
     def name(self) -> str:
         first_key = self.entry.keys[0] if self.entry.keys else ""
         return (self.entry.name or first_key)[:80] or f"entry {self.number + 1}"
@@ -146,7 +150,7 @@ class _Candidate:
 
     def spoken(self, context: MacroContext, count: Callable[[str], int]) -> LoreText | None:
         """The entry as it goes into the prompt; None when nothing is left of it."""
-        text = expand(self.content, context.at(f"lore {self.number}")).strip()
+        text = expand(self.content, context.at(self.place)).strip()
         if not text:
             return None
         asked, entry = self.decorators, self.entry
@@ -175,9 +179,9 @@ class _Scan:
     effort: Effort = field(default_factory=Effort)
     _texts: dict[int, "_Text"] = field(default_factory=dict)
 
-    def add(self, woken: Sequence[_Candidate], round_: int) -> None:
+    def add(self, woken: Sequence[_Candidate]) -> None:
         """Let what `woken` entries say be scanned as well."""
-        shown = [expand(one.content, self._silent(f"scan {round_} {one.number}")) for one in woken]
+        shown = [expand(one.content, self._silent(one.place)) for one in woken]
         self.woken = "\n".join([self.woken, *shown])[-MAX_SCANNED:]
         self._texts.clear()
 
@@ -233,7 +237,7 @@ class _Scan:
         if depth not in self._texts:
             said = (message.content for message in self.scene.messages[:depth])
             recent = "\n".join(reversed(list(said)))[-MAX_SCANNED:]
-            self._texts[depth] = _Text(f"{recent}\n{self.woken}")
+            self._texts[depth] = _Text(recent, self.woken)
         return self._texts[depth]
 
     def _found(self, keys: Sequence[str], candidate: _Candidate, text: "_Text") -> str | None:
@@ -257,7 +261,7 @@ class _Scan:
             candidate.patterns[key] = pattern
             if isinstance(pattern, BadPattern):
                 return False
-            return pattern.found_in(text.raw[-MAX_PATTERN_TEXT:], self.effort)
+            return pattern.found_in(text.for_patterns, self.effort)
         except BadPattern as why:
             candidate.patterns[key] = why
             return False
@@ -280,17 +284,22 @@ def _as_pattern(key: str, *, bare: bool) -> tuple[str, str]:
 
 @dataclass
 class _Text:
-    """A text in the two forms in which keys are looked for."""
+    """What was said and what woken entries say, in the forms in which keys are looked for."""
 
-    raw: str
+    said: str
+    woken: str
+
+    @cached_property
+    def for_patterns(self) -> str:
+        return f"{self.said[-MAX_PATTERN_TEXT:]}\n{self.woken[-MAX_PATTERN_TEXT:]}"
 
     @cached_property
     def _exact(self) -> str:
-        return unicodedata.normalize("NFC", self.raw)
+        return unicodedata.normalize("NFC", f"{self.said}\n{self.woken}")
 
     @cached_property
     def _folded(self) -> str:
-        return unicodedata.normalize("NFC", self.raw.casefold())
+        return unicodedata.normalize("NFC", self._exact.casefold())
 
     def has(self, key: str, *, ignore_case: bool) -> bool:
         """Whether `key` stands here as whole words; an empty key never does."""

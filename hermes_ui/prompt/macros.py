@@ -78,7 +78,7 @@ class _Macro:
 _MARK = re.compile(r"\{\{(?!\{)|\}\}|<(?:bot|user|char|group|charifnotgroup)>", re.IGNORECASE)
 _NAME = re.compile(r"\s*(?://|([a-z_]+)\s*(?:::?|(?=\s)|$))", re.IGNORECASE)
 _ITEM = re.compile(r"\\,|,")
-_DICE = re.compile(r"\s*(\d{0,3})d?(\d{1,7})\s*(?:([+-])\s*(\d{1,6}))?\s*", re.IGNORECASE)
+_DICE = re.compile(r"([0-9]{0,3})d([0-9]{1,7})(?: ?([+-]) ?([0-9]{1,6}))?")
 
 
 def expand(text: str, context: MacroContext) -> str:
@@ -236,9 +236,8 @@ def _comma_separated(text: str) -> Iterator[str]:
 
 def _roll(dice: str, key: str) -> str | None:
     """The sum of `6`, `d6`, `2d6` or `2d6+1`; None where that is no roll."""
-    if "d" not in dice.lower():
-        dice = f"d{dice.strip()}"
-    found = _DICE.fullmatch(dice)
+    dice = dice.strip().lower()
+    found = _DICE.fullmatch(dice if "d" in dice else f"d{dice}")
     if found is None:
         return None
     count, sides = int(found[1] or 1), int(found[2])

@@ -12,6 +12,7 @@ from hermes_ui.messages import Message, ToolCall, ToolResult
 from hermes_ui.personas.persona import Lorebook, LoreEntry, Persona
 from hermes_ui.prompt.build import HistoryItem, Prompt, build, expand_greeting
 from hermes_ui.prompt.chatml import IM_END, IM_START, Control, PieceEncoder, text_of, with_bos
+from hermes_ui.prompt.examples import example_blocks
 from hermes_ui.prompt.macros import MacroContext, expand
 from hermes_ui.toolbox import BUILT_IN, Tool, Toolbox
 from tests.small_tokenizers import LLAMA_3_WORDS, SPECIAL, byte_level, whole_words
@@ -174,6 +175,7 @@ def test_bos_in_a_prompt_is_never_taken_for_ours(tokenizer, encoder):
         pytest.param("{{trim}}\n" * 10_000, id="trims"),
         pytest.param("<" * 100_000, id="angles"),
         pytest.param("{{roll:" + "9" * 100_000 + "}}", id="a long roll"),
+        pytest.param("{{roll:6" + " " * 100_000 + "x}}", id="a roll with blanks"),
     ],
 )
 def test_macros_of_100_kilobytes_come_to_an_end(text):
@@ -188,6 +190,15 @@ def test_a_description_cannot_contain_itself():
     greeting, _ = expand_greeting(persona, 0, user="Ben", seed=1, now=NOW)
 
     assert greeting == "<{{description}}>"
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [" " * 40_000, ":" * 40_000, "<START>" * 5_000, "{{user}}:\n" * 4_000, "{{char}}: {{" * 3_000],
+    ids=["blanks", "colons", "starts", "turns", "braces"],
+)
+def test_hostile_examples_come_to_an_end(examples):
+    assert len(example_blocks(examples, ["Ava"], "Ben")) <= 1
 
 
 def test_hostile_lorebooks_come_to_an_end(encoder):
