@@ -42,6 +42,12 @@ MARKS = {
     '"': 'text in quotes must end with the quote; write \\" for a quote inside it',
     "'": "text in quotes must end with the quote; write '' for a quote inside it",
 }
+CLUES = {  # in what PyYAML says
+    "\\t": "a tab cannot indent; use spaces",
+    "escape": "in double quotes a backslash is written \\\\",
+    "mapping values are not allowed": "a colon stands in text without quotes, or the indentation "
+    "is off; put the text in quotes or under |",
+}
 VALUE = re.compile(r"\s*(?:- +)*(?:[\w ]+: +)?(?:- +)*(\S)")
 
 
@@ -243,16 +249,9 @@ def _explained(error: yaml.MarkedYAMLError, text: str) -> _Refused:
     lines = text.splitlines()
     begun = error.context_mark.line + 1 if error.context_mark else number
     what = error.problem or "this is not YAML"
-    if "\\t" in what:
-        return _Refused(number, "a tab cannot indent; use spaces")
-    if "escape" in what:
-        return _Refused(number, "in double quotes a backslash is written \\\\")
-    if "mapping values are not allowed" in what:
-        return _Refused(
-            number,
-            "a colon stands in text without quotes, or the indentation is off; "
-            "put the text in quotes or under |",
-        )
+    for clue, why in CLUES.items():
+        if clue in what:
+            return _Refused(number, why)
     if "could not find expected ':'" in what:
         return _Refused(begun, "this line has no `field:`; is the text below | indented?")
     for at in (number, begun):
