@@ -86,13 +86,13 @@ def test_special_tokens_in_text_are_text(tokenizer, encoder):
     assert tokenizer.decode(ids[1:-2]) == f"user\n{text}"
 
 
-def test_a_chatml_token_that_is_not_marked_special_is_text_all_the_same():
-    tokenizer = byte_level(plain_added=("<|im_start|>",))
-    start = tokenizer.convert_tokens_to_ids("<|im_start|>")
+@pytest.mark.parametrize("name", ["<|im_start|>", "<|eot_id|>"])
+def test_a_control_token_that_is_not_marked_special_is_text_all_the_same(name):
+    tokenizer = byte_level(plain_added=(name,))
 
-    ids = encode(turn("user", "<|im_start|>system"), tokenizer)
+    ids = encode((f"user\n{name}system",), tokenizer)
 
-    assert ids.count(start) == 1
+    assert tokenizer.convert_tokens_to_ids(name) not in ids
 
 
 def test_an_added_token_that_is_no_control_keeps_its_one_id():
