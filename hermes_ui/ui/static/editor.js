@@ -1,0 +1,42 @@
+// Runs once for each board of the editor; `element`, `trigger`, `props` and `watch` are Gradio's.
+// The events that a button may name: 'acted' 'stored' 'closed' 'started'.
+const body = () => document.querySelector(".pe-body");
+
+element.addEventListener("click", (event) => {
+  const side = event.target.closest("[data-side]");
+  if (side) {
+    body().dataset.side = side.dataset.side;
+    follow();
+    return;
+  }
+  const button = event.target.closest("[data-act]");
+  if (!button || button.disabled) return;
+  const { act, key = "", event: name = "acted" } = button.dataset;
+  trigger(name, { act, key });
+});
+
+function follow() {
+  const head = element.querySelector(".pe-head");
+  if (head) {
+    const form = document.querySelector(".pe-form");
+    if (form) form.inert = head.dataset.broken !== "";
+    const shown = body()?.dataset.side ?? "form";
+    for (const side of element.querySelectorAll("[data-side]")) {
+      side.setAttribute("aria-pressed", String(side.dataset.side === shown));
+    }
+    if (head.dataset.goes) trigger("started", {});
+  }
+  for (const time of element.querySelectorAll("time")) {
+    const moment = new Date(time.dateTime);
+    time.textContent = moment.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+    time.title = time.dateTime;
+  }
+  const open = element.querySelector(".pe-item.is-open");
+  const list = open?.parentElement;
+  if (list && (open.offsetTop < list.scrollTop || open.offsetTop + open.offsetHeight > list.scrollTop + list.clientHeight)) {
+    list.scrollTop = open.offsetTop - list.clientHeight / 2;
+  }
+}
+
+watch("value", follow);
+follow();
