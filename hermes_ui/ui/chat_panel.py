@@ -55,9 +55,11 @@ class ChatPanel:
         return self._view(owner, conversation.id)
 
     def view(self, owner: str, fields: Fields) -> Answer:
-        return self._view(
-            owner, fields.text("conversation"), fields.number("end"), fields.number("limit")
-        )
+        """The window up to the message `end`, or to the one that ends the page after `after`."""
+        conversation_id, end = fields.text("conversation"), fields.text("end")
+        if fields.text("after"):
+            end = self._end_after(owner, conversation_id, fields.text("after"), PAGE_MESSAGES)
+        return self._view(owner, conversation_id, end, fields.number("limit"))
 
     def pulse(self, owner: str, fields: Fields) -> Answer:
         """Whether another tab has changed the conversation; cheap enough for a timer."""
@@ -90,23 +92,31 @@ class ChatPanel:
 
     def edit(self, owner: str, fields: Fields) -> Answer:
         self._chat.edit(owner, fields.text("message"), fields.text("text"))
-        return self.view(owner, fields)
+        return self._view(owner, fields.text("conversation"))
 
     def switch(self, owner: str, fields: Fields) -> Answer:
-        self._chat.switch(owner, fields.text("message"))
-        return self.view(owner, fields)
+        """Show another swipe, and as much of its branch that the swipe itself stays in sight."""
+        conversation_id, message_id = fields.text("conversation"), fields.text("message")
+        self._chat.switch(owner, message_id)
+        answer = self._view(owner, conversation_id, "", fields.number("limit"))
+        if all(item["id"] != message_id for item in answer["items"]):
+            end = self._end_after(owner, conversation_id, message_id, PAGE_MESSAGES // 2)
+            answer = self._view(owner, conversation_id, end, fields.number("limit"))
+        return answer
 
     def delete(self, owner: str, fields: Fields) -> Answer:
         self._chat.delete(owner, fields.text("message"))
-        return self.view(owner, fields)
+        return self._view(owner, fields.text("conversation"))
 
     def undo(self, owner: str, fields: Fields) -> Answer:
-        self._chat.store.undo(owner, fields.text("conversation"))
-        return self.view(owner, fields)
+        event = self._chat.store.undo(owner, fields.text("conversation"))
+        answer = self._view(owner, fields.text("conversation"))
+        return answer | {"notice": "" if event else words.NOTHING_TO_UNDO}
 
     def redo(self, owner: str, fields: Fields) -> Answer:
-        self._chat.store.redo(owner, fields.text("conversation"))
-        return self.view(owner, fields)
+        event = self._chat.store.redo(owner, fields.text("conversation"))
+        answer = self._view(owner, fields.text("conversation"))
+        return answer | {"notice": "" if event else words.NOTHING_TO_REDO}
 
     def stop(self, owner: str, fields: Fields) -> Answer:
         self._chat.runs.stop(owner, fields.text("run"))
@@ -142,11 +152,16 @@ class ChatPanel:
                 return row.content == text and (row.parent_id or "") == before
         return False
 
+    def _end_after(self, owner: str, conversation_id: str, message_id: str, count: int) -> str:
+        """The message `count` after this one, or the newest."""
+        window = self._chat.store.window_after(owner, conversation_id, message_id, limit=count)
+        return window.messages[-1].id if window.newer and window.messages else ""
+
     def _view(
-        self, owner: str, conversation_id: str, end: int | None = None, limit: int | None = None
+        self, owner: str, conversation_id: str, end: str = "", limit: int | None = None
     ) -> Answer:
-        most = min(limit or PAGE_MESSAGES, MOST_MESSAGES)
-        window = self._chat.store.window(owner, conversation_id, end=end, limit=most)
+        most = max(1, min(limit or PAGE_MESSAGES, MOST_MESSAGES))
+        window = self._chat.store.window(owner, conversation_id, end=end or None, limit=most)
         return window_view(self._chat, owner, window)
 
 
@@ -170,9 +185,10 @@ def window_view(chat: ChatService, owner: str, window: Window) -> Answer:
         "empty": words.EMPTY_CHAT.format(name=names["assistant"]),
         "items": items,
         "earlier": _paging(words.EARLIER_MESSAGES, window.start_depth),
-        "newer": _paging(words.NEWER_MESSAGES, window.newer),
-        "start": window.start_depth,
+        "newer": _paging(words.NEWER_MESSAGES, _newer(window)),
+        "end": window.messages[-1].id if window.newer else "",
         "run": window.run.id if window.run else "",
+        "runs_here": _runs_here(window),
         "limit": PAGE_MESSAGES,
         "most": MOST_MESSAGES,
     }
@@ -199,12 +215,22 @@ def version_of(window: Window) -> str:
 
 
 def _shown(window: Window) -> list[MessageRow]:
-    """The window without what the live reply already tells: the rounds of its own tool calls."""
+    """The window without what the reply being written replaces, and without its own tool calls."""
     rows = list(window.messages)
-    if window.run:
+    if window.run and _runs_here(window):
+        ids = [row.id for row in rows]
+        if window.run.parent_id in ids:
+            rows = rows[: ids.index(window.run.parent_id) + 1]
         while rows and (rows[-1].role == "tool" or rows[-1].tool_calls):
             rows.pop()
     return rows
+
+
+def _runs_here(window: Window) -> bool:
+    """Whether the reply being written belongs to the branch that is shown, at its end."""
+    if window.run is None or window.newer:
+        return False
+    return window.run.parent_id in {None, *(row.id for row in window.messages)}
 
 
 def _bubble(
@@ -218,6 +244,10 @@ def _bubble(
 
 def _paging(label: str, count: int) -> str:
     return label.format(count=count) if count else ""
+
+
+def _newer(window: Window) -> int:
+    return window.total - 1 - window.messages[-1].depth if window.newer else 0
 
 
 def _is_outdated(chat: ChatService, owner: str, conversation: ConversationRow) -> bool:

@@ -12,8 +12,8 @@ from hermes_ui.ui import render, words
 from hermes_ui.ui.bridge import Action, Answer, Fields
 from hermes_ui.ui.chat_panel import speakers
 from hermes_ui.ui.owner import owner_of
+from storage import formats
 from storage.errors import StorageError
-from storage.formats import export_json, export_markdown
 
 PAGE_MESSAGES = 40  # shown before the replay turns the page, so that updates stay small
 SPEEDS = {"1": 1.0, "2": 2.0, "4": 4.0, "instant": float("inf")}
@@ -25,11 +25,9 @@ def actions(chat: ChatService) -> dict[str, Action]:
     def export(owner: str, fields: Fields) -> Answer:
         """The conversation as the text of a file."""
         conversation = chat.store.conversation(owner, fields.text("conversation"))
-        as_json = fields.text("format") == "json"
-        write = export_json if as_json else export_markdown
-        text = write(chat.store, owner, conversation.id)
-        ending = "json" if as_json else "md"
-        return {"text": text, "name": f"{_file_stem(conversation.title)}.{ending}"}
+        name, to = speakers(chat, owner, conversation)["assistant"], fields.text("format")
+        text = formats.export(chat.store, owner, conversation.id, to, assistant=name)
+        return {"text": text, "name": f"{_file_stem(conversation.title)}.{formats.FORMATS[to][0]}"}
 
     return {"export": export}
 

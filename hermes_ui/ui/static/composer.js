@@ -6,7 +6,7 @@ function fitInput(box) {
   box.style.height = `${Math.min(box.scrollHeight, line * 8 + 24)}px`;
 }
 
-const draftKey = () => `draft.${state.view?.conversation ?? ""}`;
+const draftKey = () => `typed.${state.view?.conversation ?? ""}`;
 
 function keepDraft() {
   stored.set(draftKey(), part("input").value);
@@ -52,6 +52,7 @@ async function change(action, fields, options = {}) {
   const answer = await ask(action, here(fields));
   if (!answer || state.view?.conversation !== conversation) return null;
   draw(answer, options);
+  if (answer.notice) notice(answer.notice);
   refreshRows();
   refreshMeter();
   return answer;

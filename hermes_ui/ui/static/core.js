@@ -2,7 +2,7 @@
 
 const state = {
   view: null, // what the server said last about the conversation that is shown
-  end: null, // depth at which the window ends; null: at the newest message
+  end: "", // the message at which the window ends; "": the newest
   limit: null, // messages in the window
   run: "", // the reply being written in this conversation
   sending: false,
@@ -82,6 +82,8 @@ function notice(text, { kind = "plain", action = null, seconds = 5 } = {}) {
   close.addEventListener("click", leave);
   box.append(close);
   const region = part("notices");
+  const drawer = part("drawer"); // while it is open, nothing outside of it can be reached
+  (drawer.open ? drawer : root.querySelector(".shell")).append(region);
   while (region.children.length > 2) region.firstChild.remove();
   region.append(box);
   setTimeout(leave, (action ? 10 : kind === "error" ? 8 : seconds) * 1000);

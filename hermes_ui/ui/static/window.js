@@ -59,7 +59,8 @@ function label(name, text) {
 function draw(view, options = {}) {
   const fresh = state.view?.conversation !== view.conversation;
   state.view = view;
-  if (options.newest || fresh) state.end = state.limit = null;
+  if (options.newest || fresh) state.limit = null;
+  state.end = view.end;
   steadily(
     () => {
       if (fresh) part("messages").replaceChildren();
@@ -87,7 +88,7 @@ function drawLiveFrame(view) {
   part("composer").classList.toggle("writing", Boolean(view.run));
   part("send").setAttribute("aria-label", view.run ? WORDS.STOP : WORDS.SEND);
   part("send").title = view.run ? WORDS.STOP : WORDS.SEND;
-  box.hidden = Boolean(state.end);
+  box.hidden = !view.runs_here;
   if (starts) {
     box.append(fragment(view.live));
     lastHeard = Date.now();
@@ -161,23 +162,21 @@ async function pulse() {
 }
 
 async function page(direction) {
-  const { start, items, limit, most } = state.view;
+  const { items, limit, most, conversation } = state.view;
   const size = state.limit ?? limit;
-  let end = state.end;
-  let wanted = size;
-  if (direction === "earlier" && size < most) wanted = Math.min(most, size + limit);
-  else if (direction === "earlier") end = (end ?? start + items.length) - limit;
-  else if (direction === "newer") end = end === null ? null : end + limit;
-  const answer = await ask("view", { conversation: state.view.conversation, end, limit: wanted });
+  const more = { conversation, end: state.end, limit: Math.min(most, size + limit) };
+  if (direction === "newer") more.after = items.at(-1).id;
+  else if (size >= most) more.end = items.at(-1 - limit).id;
+  const answer = await ask("view", more);
   if (!answer) return;
-  state.limit = wanted;
-  state.end = answer.newer ? end : null;
+  state.limit = more.limit;
   draw(answer);
 }
 
 async function toNewest() {
   if (state.end) {
-    state.end = state.limit = null;
+    state.end = "";
+    state.limit = null;
     await refresh({ newest: true });
   }
   part("scroller").scrollTo({ top: part("scroller").scrollHeight, behavior: "auto" });
