@@ -44,7 +44,7 @@ class CallScanner:
         self._fenced = False
 
     def scan(self, text: str) -> int | None:
-        """Where the block ends, well (`is_closed`) or because it cannot be one; None: unknown yet."""
+        """Where the block ends, well (`is_closed`) or as no block; None: unknown yet."""
         full = len(text) >= MAX_CALL
         text = text[:MAX_CALL] if len(text) > MAX_CALL else text
         end = None

@@ -7,16 +7,30 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
-from hermes_ui.messages import FinishReason
-from hermes_ui.messages import ToolCall as ToolCall  # an event as it stands
+from hermes_ui.messages import FinishReason, ToolCall
 from hermes_ui.params import SamplingParams
 from hermes_ui.prompt.build import Prompt
 from hermes_ui.prompt.chatml import Pieces
 
+__all__ = [
+    "Engine",
+    "EngineIdentity",
+    "EventStream",
+    "Finish",
+    "ReasoningDelta",
+    "StreamEvent",
+    "TextDelta",
+    "ToolCall",  # an event as it stands
+    "Waiting",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The request queues behind `ahead` others; sent at least every 250 ms."""
+    """The request queues behind `ahead` others; sent at least every 250 ms.
+
+    `Waiting(0)` also comes while the prompt is read or the model takes long over a word.
+    """
 
     ahead: int
 
@@ -37,7 +51,10 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The last event of every stream. Counts are tokens; `cached_tokens` are part of `prompt_tokens`."""
+    """The last event of every stream.
+
+    Counts are tokens; `cached_tokens` are part of `prompt_tokens`, and 0 where unknown.
+    """
 
     reason: FinishReason
     prompt_tokens: int

@@ -1,0 +1,272 @@
+"""Our parts in transformers' continuous batching: who is told what, how tokens are drawn.
+
+The library schedules requests and pages their keys and values. Three of its seams are used:
+a router that hands each output to its own request, a scheduler that says when a request
+has let go of its blocks, and a logits processor that draws with the request's own dice.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
+from transformers.generation.continuous_batching import scheduler as scheduling
+from transformers.generation.continuous_batching.cb_logits_processors import (
+    ContinuousBatchingLogitsProcessor,
+    ContinuousBatchingLogitsProcessorList,
+)
+from transformers.generation.continuous_batching.continuous_api import (
+    ContinuousBatchingManager,
+    OutputRouter,
+)
+
+from hermes_ui.generation import attention
+from hermes_ui.generation.sampling import Tally, next_tokens, rows_with_nan
+from hermes_ui.params import SamplingParams
+
+SCHEDULER = "hermes_fifo"
+READY_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class Request:
+    """One request between the caller's thread and the engine's."""
+
+    def __init__(self, id_: str, prompt_ids: Sequence[int], params: SamplingParams) -> None:
+        self.id = id_
+        self.params = params
+        self.tally = Tally(prompt_ids)
+        self.step = 0  # tokens drawn so far
+        self.cached_tokens = 0  # of the prompt, found in the cache
+        self.error = ""
+        self.outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()  # GenerationOutput
+        self.is_open = True
+        self.is_free = threading.Event()  # it holds no block any more
+
+    def draw(self, token: int) -> None:
+        """Take note of the token that was drawn for it."""
+        self.tally.add(token)
+        self.step += 1
+
+
+Requests = dict[str, Request]
+
+
+class Router(OutputRouter):  # type: ignore[misc]
+    """Hands each output to the outbox of its request, from the engine's thread."""
+
+    def __init__(self, requests: Requests) -> None:
+        super().__init__()
+        self._requests = requests
+
+    def deliver(self, output: Any) -> None:
+        request = self._requests.get(output.request_id)
+        if request is not None:
+            request.outbox.put(output)
+
+    def deliver_batch(self, outputs: list[Any]) -> None:
+        for output in outputs:
+            self.deliver(output)
+
+
+class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
+    """First in, first out; says when a request is free, and forgets old prefixes one by one."""
+
+    requests: Requests = {}  # set by the batcher before the first request  # noqa: RUF012
+
+    def add_waiting_request(self, state: Any) -> None:
+        """A request may have been cancelled while it lay in the queue before this one."""
+        request = self.requests.get(state.request_id)
+        if request is not None and request.is_open:
+            super().add_waiting_request(state)
+
+    def finish_request(self, request_id: str) -> None:
+        super().finish_request(request_id)
+        self._tell(request_id)
+
+    def clear_cancelled_requests(self) -> list[Any]:
+        cancelled = list(self._requests_to_cancel)
+        states: list[Any] = super().clear_cancelled_requests()
+        for request_id in cancelled:
+            self._tell(request_id)
+        return states
+
+    def _tell(self, request_id: str) -> None:
+        request = self.requests.get(request_id)
+        if request is not None:
+            request.is_free.set()
+
+    def _infer_request_tokens(self, state: Any, removed: set[str]) -> list[int]:
+        before = state.position_offset
+        tokens: list[int] = super()._infer_request_tokens(state, removed)
+        request = self.requests.get(state.request_id)
+        if request is not None and state.position_offset > before:
+            request.cached_tokens = state.position_offset
+        return tokens
+
+    def _try_to_meet_safety_margin(self) -> bool:
+        """Make room for the next step out of what is only kept for later prompts.
+
+        The stock rule drops all prefixes at once when a part of the cache is left. What the
+        running requests may need is reserved before they start, so they are never starved.
+        """
+        cache = self.cache
+        cache.pool.try_to_free_sectors()
+        for allocator in cache.cache_allocators.values():
+            step = cache.max_batch_tokens // allocator.tokens_per_page + self.max_requests_per_batch
+            _forget_oldest(allocator, step - _free_blocks(cache, allocator))
+        cache.pool.try_to_free_sectors()
+        return True
+
+
+scheduling.SCHEDULER_MAPPING[SCHEDULER] = Scheduler
+
+
+def _free_blocks(cache: Any, allocator: Any) -> int:
+    """Blocks that hold nothing."""
+    return int(cache.compute_free_capacity(relative=False)) // int(allocator.bytes_per_block)
+
+
+def _forget_oldest(allocator: Any, count: int) -> None:
+    """Give up to `count` blocks back that no request uses, the longest unused first."""
+    ledger = allocator.ledger
+    oldest = list(ledger.cached_blocks)[: max(0, count)]
+    for block in oldest:
+        del ledger.cached_blocks[block]
+        del ledger.hash_to_block[ledger.block_to_hash.pop(block)]
+    if oldest:
+        allocator.pool.free_blocks(allocator.index, oldest)
+
+
+class Dice(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
+    """Draws the next tokens; what it returns has one finite logit a row, for the argmax."""
+
+    supported_kwargs: dict[str, type] = {}  # noqa: RUF012
+    ignored_kwargs: tuple[str, ...] = ()
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+        self._rows: list[Request | None] = []
+
+    def fill_defaults(self, int32_tensor: Tensor) -> None:
+        int32_tensor.zero_()
+
+    def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> Tensor:
+        self._rows = [self._requests.get(each.state.request_id) for each in requests_with_new_token]
+        return torch.zeros(len(self._rows), dtype=torch.int32)
+
+    def __call__(self, scores: Tensor, tensor_arg: Tensor) -> Tensor:
+        """Rows beyond those with a new token are padding; a cancelled request gets anything."""
+        broken = set(rows_with_nan(scores[: len(self._rows)]))
+        chosen = torch.zeros(scores.shape[0], dtype=torch.int64, device=scores.device)
+        rows: list[int] = []
+        live: list[Request] = []
+        for row, request in enumerate(self._rows):
+            if request is None:
+                continue
+            if row in broken:
+                request.error = "the model's output is not a number"
+                continue
+            rows.append(row)
+            live.append(request)
+        if rows:
+            tokens = next_tokens(
+                scores[rows],
+                [each.params for each in live],
+                [each.tally for each in live],
+                [each.step for each in live],
+            )
+            chosen[rows] = tokens
+            for request, token in zip(live, tokens.tolist(), strict=True):
+                request.draw(token)
+        return torch.full_like(scores, -torch.inf).scatter_(-1, chosen[:, None], 0.0)
+
+
+class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
+    """The library's manager with our parts in it. Its thread runs from `start` to `stop`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        generation_config: GenerationConfig,
+        config: ContinuousBatchingConfig,
+    ) -> None:
+        self.requests: Requests = {}
+        self.is_ready = threading.Event()
+        super().__init__(model, generation_config, config)
+        self.output_router = Router(self.requests)
+        self.logit_processor = ContinuousBatchingLogitsProcessorList(
+            LogitsProcessorList([Dice(self.requests)])
+        )
+        self.logit_processor.tensors_required = 1
+
+    def switch_to_cb_friendly_attn(self, model: Any, auto_switch_to_flash: bool = True) -> None:
+        """The stock method knows three names only; ours takes the same arguments."""
+        if model.config._attn_implementation != attention.NAME:
+            self._original_attn_impl = model.config._attn_implementation
+            model.set_attn_implementation(attention.NAME)
+
+    def start(self) -> None:
+        """Run the loop in a thread that does not keep a program alive that wants to end."""
+        self.background_thread_status.clear()
+        self._generation_thread = threading.Thread(
+            target=self._run_generation_loop, name="hermes-engine", daemon=True
+        )
+        self._generation_thread.start()
+        self.is_ready.wait(READY_S)
+
+    def _run_generation_loop(self) -> None:
+        try:
+            super()._run_generation_loop()
+        finally:
+            self.is_ready.set()
+
+    def _create_batch_processor(self) -> Any:
+        processor = super()._create_batch_processor()
+        processor.scheduler.requests = self.requests
+        self.is_ready.set()
+        return processor
+
+    def submit(
+        self, request: Request, prompt_ids: list[int], stop_ids: list[int], limit: int
+    ) -> bool:
+        """Start `request`; False when the loop takes none any more."""
+        self.requests[request.id] = request
+        accepted = self.add_request(
+            prompt_ids,
+            request_id=request.id,
+            max_new_tokens=limit,
+            streaming=True,
+            eos_token_id=stop_ids,
+        )
+        return accepted is not None
+
+    def release(self, request: Request) -> None:
+        """End `request` where it runs; returns when it holds no block any more."""
+        request.is_open = False
+        if not request.is_free.is_set():
+            self.cancel_request(request.id)
+            while self.is_running() and not request.is_free.wait(0.5):
+                pass
+        self.requests.pop(request.id, None)
+
+    @property
+    def failure(self) -> str:
+        """What ended the loop, empty while it runs or when it was stopped."""
+        error = self.background_thread_status.fatal_error
+        return "" if error is None else f"{type(error).__name__}: {error}".splitlines()[0]
+
+    @property
+    def free_tokens(self) -> int:
+        """Tokens of cache that no request holds."""
+        if self.batch_processor is None:
+            return 0
+        cache = self.batch_processor.cache
+        (allocator,) = cache.cache_allocators.values()
+        free = _free_blocks(cache, allocator) + len(allocator.ledger.cached_blocks)
+        return free * int(allocator.tokens_per_page)

@@ -1,0 +1,61 @@
+"""Token ids to text, as they come, never cutting a character."""
+
+from typing import Any
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from hermes_ui.generation.text import TAGS
+
+LONGEST_CHARACTER = 12  # tokens that may be held back; a character has at most 4 bytes
+UNFINISHED = "\ufffd"
+
+
+def hidden_ids(backend: Tokenizer) -> frozenset[int]:
+    """The ids that are never shown: control tokens, but not tags that the text is split at."""
+    added: dict[int, Any] = backend.get_added_tokens_decoder()
+    return frozenset(
+        id_
+        for id_, token in added.items()
+        if (token.special and token.content not in TAGS) or _is_control(token.content)
+    )
+
+
+def _is_control(content: str) -> bool:
+    return content.startswith("<|") and content.endswith("|>")
+
+
+class Detokenizer:
+    """The text of a growing list of ids.
+
+    The library's decode stream waits as long as the text ends inside a character. It would
+    wait forever, and ever more slowly, for bytes that never become one: those are given out
+    as U+FFFD.
+    """
+
+    def __init__(self, backend: Tokenizer, hidden: frozenset[int]) -> None:
+        self._backend = backend
+        self._hidden = hidden
+        self._stream = DecodeStream(skip_special_tokens=False)
+        self._pending: list[int] = []
+
+    def feed(self, token: int) -> str:
+        """The text that is certain after `token`."""
+        if token in self._hidden:
+            return ""
+        self._pending.append(token)
+        text = self._stream.step(self._backend, token)
+        if text is not None:
+            self._pending.clear()
+            return str(text)
+        return self._given_up() if len(self._pending) >= LONGEST_CHARACTER else ""
+
+    def flush(self) -> str:
+        """The rest, without a character that was cut off."""
+        return self._given_up().rstrip(UNFINISHED)
+
+    def _given_up(self) -> str:
+        text: str = self._backend.decode(self._pending, skip_special_tokens=False)
+        self._pending.clear()
+        self._stream = DecodeStream(skip_special_tokens=False)
+        return text

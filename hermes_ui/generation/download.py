@@ -1,0 +1,171 @@
+"""Getting a model from the hub into its cache: real progress, cancellable, resumable."""
+
+import fnmatch
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hermes_ui.errors import ModelError
+
+WANTED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
+          "tokenizer*.json", "special_tokens_map.json", "tokenizer.model", "vocab.json",
+          "merges.txt", "chat_template.jinja", "README.md", "LICENSE*")  # fmt: skip
+LISTING_S = 20.0
+SPARE_BYTES = 1_000_000_000  # left free on the disk
+
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+class Cancelled(Exception):
+    """Raised inside of the download to end it; what is there serves the next try."""
+
+
+def download(
+    hub_id: str,
+    progress: Progress,
+    cancelled: threading.Event,
+    *,
+    endpoint: str | None = None,
+    cache_dir: Path | None = None,
+) -> None:
+    """Bring the model's weights, configs and tokenizer into the hub's cache.
+
+    Files that are there already are not fetched again.
+
+    Args:
+        progress: Told the bytes done, of all files together.
+        cancelled: Ends the download soon after it is set.
+        endpoint: The hub; None: the usual one.
+        cache_dir: The cache; None: its usual place.
+
+    Raises:
+        ModelError: the hub cannot be reached, has no such model, or the disk is too small.
+        Cancelled: because `cancelled` was set.
+    """
+    import huggingface_hub as hub  # noqa: PLC0415  # takes 0.2 s, and only this needs it
+    from huggingface_hub import errors  # noqa: PLC0415
+
+    # The hub's other protocol cannot be cancelled from its progress bar.
+    hub.constants.HF_HUB_DISABLE_XET = True
+    try:
+        found = hub.HfApi(endpoint=endpoint).model_info(
+            hub_id, files_metadata=True, timeout=LISTING_S
+        )
+        files = _wanted(hub_id, found.siblings or [])
+        _check_disk(hub_id, sum(files.values()), cache_dir)
+        counter = _Counter(sum(files.values()), progress, cancelled)
+        for name, size in files.items():
+            hub.hf_hub_download(
+                hub_id,
+                name,
+                endpoint=endpoint,
+                cache_dir=cache_dir,
+                tqdm_class=counter.bar(),
+            )
+            counter.file_done(size)
+    except errors.RepositoryNotFoundError:
+        raise ModelError(hub_id, "the hub has no such model, or not for everyone") from None
+    except errors.HFValidationError:
+        raise ModelError(hub_id, "is no hub id") from None
+    except errors.OfflineModeIsEnabled:
+        raise ModelError(hub_id, "HF_HUB_OFFLINE is set: the hub must not be used") from None
+    except (OSError, _transport_error()) as error:
+        raise ModelError(hub_id, f"the download stopped: {_first_line(error)}") from error
+
+
+def hub_answers(endpoint: str | None, timeout_s: float) -> bool:
+    """Whether the hub answers anything within the time."""
+    import huggingface_hub as hub  # noqa: PLC0415
+
+    if hub.constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        hub.utils.get_session().head(endpoint or hub.constants.ENDPOINT, timeout=timeout_s)
+    except (OSError, _transport_error()):
+        return False
+    return True
+
+
+class _Counter:
+    """Adds up the bytes of all files; what the hub's client takes for a progress bar."""
+
+    def __init__(self, total: int, progress: Progress, cancelled: threading.Event) -> None:
+        self._total = total
+        self._progress = progress
+        self._cancelled = cancelled
+        self._whole = 0  # bytes of whole files
+        self._part = 0  # bytes of the current one
+
+    def add(self, count: int) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled
+        self._part += int(count)
+        self._progress(min(self._whole + self._part, self._total), self._total)
+
+    def file_done(self, size: int) -> None:
+        """The file is there, whether it was fetched now or before."""
+        self._whole += size
+        self._part = 0
+        self.add(0)
+
+    def bar(self) -> type[Any]:
+        """A class with the part of tqdm's interface that the client uses."""
+        counter = self
+
+        class Bar:
+            def __init__(self, *_: object, initial: int = 0, **__: object) -> None:
+                counter.add(initial)
+
+            def update(self, count: int = 1) -> None:
+                counter.add(count)
+
+            def close(self) -> None:
+                pass
+
+            def __enter__(self) -> "Bar":
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                pass
+
+        return Bar
+
+
+def _transport_error() -> type[Exception]:
+    """What the client's HTTP library raises when there is no connection."""
+    import huggingface_hub.errors as errors  # noqa: PLC0415, PLR0402
+
+    bases: tuple[type[Exception], ...] = errors.HfHubHTTPError.__mro__
+    return next(each for each in bases if each.__name__ == "HTTPError")
+
+
+def _wanted(hub_id: str, siblings: list[Any]) -> dict[str, int]:
+    """Names and sizes of the top-level files that are needed, the small ones first."""
+    files = {
+        each.rfilename: each.size or 0
+        for each in siblings
+        if "/" not in each.rfilename
+        and any(fnmatch.fnmatch(each.rfilename, pattern) for pattern in WANTED)
+    }
+    if not any(name.endswith(".safetensors") for name in files):
+        raise ModelError(hub_id, "has no safetensors weights on the hub")
+    return dict(sorted(files.items(), key=lambda item: item[1]))
+
+
+def _check_disk(hub_id: str, needed: int, cache_dir: Path | None) -> None:
+    from huggingface_hub.constants import HF_HUB_CACHE  # noqa: PLC0415
+
+    folder = Path(cache_dir or HF_HUB_CACHE).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed + SPARE_BYTES > free:
+        raise ModelError(
+            hub_id, f"needs {needed / 1e9:.1f} GB of disk; {folder} has {free / 1e9:.1f} GB free"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

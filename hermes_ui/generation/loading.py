@@ -1,0 +1,307 @@
+"""Which model, from where, on what, and loading it. Never reaches for a network."""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hermes_ui.errors import ModelError
+from hermes_ui.generation.engine import EngineIdentity
+from hermes_ui.generation.weights import fingerprint, parameters, problem_with
+
+if TYPE_CHECKING:
+    from hermes_ui.generation.local import Capacity, TransformersEngine
+
+HERMES = "NousResearch/Hermes-3-Llama-3.2-3B"
+EMBEDDED = "hermes-mini"
+SMALL = 1_000_000_000  # parameters; below this a CPU does float32 as fast as anything
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A folder with a whole model, its name, and why it was chosen."""
+
+    where: Path
+    model_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a model runs and in which number format, and why."""
+
+    device: str
+    dtype: str
+    why: str
+
+
+def choose(model: str, *, models_dir: Path, cache_dir: Path | None = None) -> ModelChoice:
+    """The model that `model` names: `auto`, `embedded`, a folder, or a hub id on this machine.
+
+    Args:
+        models_dir: The folder of the embedded model, and of others laid beside it.
+        cache_dir: The hub's cache; None: its usual place.
+
+    Raises:
+        ModelError: it is not here, or not whole.
+    """
+    if model == "auto":
+        found = _hermes(models_dir, cache_dir)
+        return found or _embedded(
+            models_dir, f"Hermes 3 3B is not on this machine; `model download {HERMES}` gets it"
+        )
+    if model in ("embedded", EMBEDDED):
+        return _embedded(models_dir, "asked for")
+    folder = Path(model).expanduser()
+    if folder.exists() or model.startswith((".", "/", "~")) or folder.is_absolute():
+        return _checked(ModelChoice(folder, folder.resolve().name, f"the folder {folder}"))
+    if _HUB_ID.fullmatch(model):
+        return _from_hub(model, models_dir, cache_dir)
+    beside = models_dir / model
+    if Path(model).name == model and beside.is_dir():
+        return _checked(ModelChoice(beside, model, f"the folder {beside}"))
+    raise ModelError(model, f"is no folder, and no hub id such as {HERMES}")
+
+
+def installed(*, models_dir: Path, cache_dir: Path | None = None) -> list[ModelChoice]:
+    """Every whole model on this machine: beside the embedded one, and in the hub's cache."""
+    found: list[ModelChoice] = []
+    for folder in sorted(models_dir.iterdir()) if models_dir.is_dir() else ():
+        if folder.is_dir() and not problem_with(folder):
+            model_id = HERMES if folder.name == HERMES.partition("/")[2] else folder.name
+            found.append(ModelChoice(folder, model_id, "in the models folder"))
+    for hub_id in _cached_ids(cache_dir):
+        cached = _cached(hub_id, cache_dir)
+        if cached is not None and not problem_with(cached):
+            found.append(ModelChoice(cached, hub_id, "in the hub's cache"))
+    return found
+
+
+def _checked(choice: ModelChoice) -> ModelChoice:
+    problem = problem_with(choice.where)
+    if problem:
+        raise ModelError(str(choice.where), problem)
+    return choice
+
+
+def _embedded(models_dir: Path, why: str) -> ModelChoice:
+    return _checked(ModelChoice(models_dir / EMBEDDED, EMBEDDED, f"the embedded model: {why}"))
+
+
+def _hermes(models_dir: Path, cache_dir: Path | None) -> ModelChoice | None:
+    try:
+        return _from_hub(HERMES, models_dir, cache_dir)
+    except ModelError:
+        return None
+
+
+def _from_hub(hub_id: str, models_dir: Path, cache_dir: Path | None) -> ModelChoice:
+    """A hub model that lies in the models folder or, as downloaded, in the hub's cache."""
+    beside = models_dir / hub_id.partition("/")[2]
+    if beside.is_dir() and not problem_with(beside):
+        return ModelChoice(beside, hub_id, f"{hub_id} lies in {beside}")
+    cached = _cached(hub_id, cache_dir)
+    if cached is None:
+        raise ModelError(
+            hub_id, f"is not on this machine; `python -m hermes_ui model download {hub_id}` gets it"
+        )
+    if problem := problem_with(cached):
+        raise ModelError(hub_id, f"is not whole ({problem}); download it again to complete it")
+    return ModelChoice(cached, hub_id, f"{hub_id} is in the hub's cache")
+
+
+def _cached(hub_id: str, cache_dir: Path | None) -> Path | None:
+    """The snapshot of a hub model in the cache."""
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415  # takes 0.2 s
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
+
+    try:
+        config = try_to_load_from_cache(hub_id, "config.json", cache_dir=cache_dir)
+    except HFValidationError:
+        return None
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def _cached_ids(cache_dir: Path | None) -> list[str]:
+    if cache_dir is None:
+        from huggingface_hub.constants import HF_HUB_CACHE  # noqa: PLC0415
+
+        cache_dir = Path(HF_HUB_CACHE)
+    folders = sorted(cache_dir.glob("models--*--*")) if cache_dir.is_dir() else []
+    ids = (folder.name.removeprefix("models--").replace("--", "/", 1) for folder in folders)
+    return [hub_id for hub_id in ids if _HUB_ID.fullmatch(hub_id)]
+
+
+def place(choice: ModelChoice, device: Device = "auto", dtype: Dtype = "auto") -> Placement:
+    """Where the model shall run: as asked for, else the best that is here.
+
+    Raises:
+        ModelError: the device that was asked for is not here.
+    """
+    import torch  # noqa: PLC0415  # takes seconds
+
+    here = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if device != "auto" and not here[device]:
+        raise ModelError(choice.model_id, f"cannot run on {device}: this machine has none")
+    where = device if device != "auto" else next(name for name, is_here in here.items() if is_here)
+    if dtype != "auto":
+        return Placement(where, dtype, f"{dtype} on {where}, as asked for")
+    if where == "cuda":
+        return Placement(where, "bfloat16", "bfloat16, the weights' own format, on the GPU")
+    if where == "mps":
+        return Placement(where, "float16", "float16, which Apple's GPUs do best")
+    return _place_on_cpu(parameters(choice.where), _cpu_does_bfloat16())
+
+
+def _place_on_cpu(size: int, bfloat16_is_fast: bool) -> Placement:
+    if size < SMALL:
+        return Placement("cpu", "float32", "float32: exact, and fast enough for a small model")
+    if bfloat16_is_fast:
+        return Placement("cpu", "bfloat16", "bfloat16: this CPU multiplies in it")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size * 4 < memory * 0.7:
+        return Placement("cpu", "float32", "float32: bfloat16 is very slow on this CPU")
+    return Placement("cpu", "bfloat16", "bfloat16, slow here: float32 does not fit the memory")
+
+
+def _cpu_does_bfloat16() -> bool:
+    import torch  # noqa: PLC0415
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def load(
+    choice: ModelChoice,
+    placement: Placement,
+    *,
+    context_length: int = 8192,
+    max_active: int = 8,
+    max_waiting: int = 32,
+    progress: Callable[[str], None] = lambda _: None,
+) -> "TransformersEngine":
+    """The engine of a model, ready to speak. `progress` is told what is going on.
+
+    Code that comes with a model is never run, and weights are read as safetensors only.
+
+    Raises:
+        ModelError: the folder holds no model that can be loaded; in one line.
+    """
+    _checked(choice)
+    progress("starting PyTorch")
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+
+    from hermes_ui.generation.local import TransformersEngine  # noqa: PLC0415
+
+    progress("reading the weights")
+    folder = str(choice.where)
+    try:
+        with _Quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=placement.dtype,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError,
+            SafetensorError) as error:  # fmt: skip
+        raise ModelError(folder, f"cannot be loaded: {_first_line(error)}") from error
+    if lacking := sorted(report["missing_keys"]) or sorted(map(str, report["mismatched_keys"])):
+        raise ModelError(folder, f"the weights do not fit the config, first at {lacking[0]}")
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(folder, "has no fast tokenizer")
+    model.requires_grad_(False).eval().to(placement.device)
+    progress("warming up")
+    capacity = _capacity(model, placement, context_length, max_active, max_waiting)
+    identity = _identity(choice, placement, tokenizer)
+    try:
+        return TransformersEngine(model, tokenizer, identity, capacity)
+    except ModelError as error:
+        raise ModelError(folder, f"{error.where} {error.why}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _identity(choice: ModelChoice, placement: Placement, tokenizer: Any) -> EngineIdentity:
+    snapshot = choice.where.name
+    template = getattr(tokenizer, "chat_template", None) or ""
+    return EngineIdentity(
+        model_id=choice.model_id,
+        revision=snapshot if _COMMIT.fullmatch(snapshot) else fingerprint(choice.where),
+        dtype=placement.dtype,
+        quantization="",
+        device=placement.device,
+        tokenizer_hash=hashlib.sha256((choice.where / "tokenizer.json").read_bytes()).hexdigest(),
+        template_hash=hashlib.sha256(str(template).encode()).hexdigest(),
+    )
+
+
+def _capacity(
+    model: Any, placement: Placement, context_length: int, max_active: int, max_waiting: int
+) -> "Capacity":
+    """As many tokens of cache as the running requests can use, within a part of the memory."""
+    from hermes_ui.generation.local import Capacity  # noqa: PLC0415
+
+    config = model.config.get_text_config()
+    context = min(context_length, config.max_position_embeddings)
+    heads = config.num_key_value_heads or config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    token_bytes = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
+    affordable = int(_free_memory(placement.device) * 0.6) // token_bytes
+    if affordable < context:
+        context = max(256, affordable)
+    small = model.num_parameters() < SMALL
+    return Capacity(
+        context_length=context,
+        max_active=max_active,
+        max_waiting=max_waiting,
+        cache_tokens=min(affordable, context * max_active),
+        step_tokens=2048 if placement.device == "cuda" else 512 if small else 128,
+    )
+
+
+def _free_memory(device: str) -> int:
+    """Bytes that are free for a cache."""
+    import torch  # noqa: PLC0415
+
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    if device == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+class _Quiet:
+    """Keeps transformers' loading bar and notes off the terminal; the status tells instead."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging as library  # noqa: PLC0415
+
+        library.disable_progress_bar()
+        self._logger = library.get_logger("transformers")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.setLevel(self._level)

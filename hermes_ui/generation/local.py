@@ -1,0 +1,230 @@
+"""`TransformersEngine`: a model in this process, many replies at once."""
+
+import itertools
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import Empty
+from typing import Any
+
+from transformers import ContinuousBatchingConfig, GenerationConfig
+
+from hermes_ui.errors import ContextOverflow, EngineError
+from hermes_ui.generation.batching import SCHEDULER, Batcher, Request
+from hermes_ui.generation.detokenize import Detokenizer, hidden_ids
+from hermes_ui.generation.engine import EngineIdentity, EventStream, Finish, StreamEvent, Waiting
+from hermes_ui.generation.slots import NOTICE_S, WaitingLine
+from hermes_ui.generation.text import ReplyReader
+from hermes_ui.params import SamplingParams
+from hermes_ui.prompt.build import Prompt
+from hermes_ui.prompt.chatml import IM_END, PieceEncoder, Pieces, with_bos
+
+PAGE_TOKENS = 32  # what prompts have in common is found again in steps of this
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How much an engine does at once. `cache_tokens` are shared by all running requests."""
+
+    context_length: int
+    max_active: int
+    max_waiting: int
+    cache_tokens: int
+    step_tokens: int  # of prompts, read in one step; the others' next words wait for it
+
+
+class TransformersEngine:
+    """Keeps the engine's promise with a transformers model and its fast tokenizer."""
+
+    def __init__(
+        self, model: Any, tokenizer: Any, identity: EngineIdentity, capacity: Capacity
+    ) -> None:
+        self.identity = identity
+        self.context_length = capacity.context_length
+        self.stop_ids = stop_ids(model, tokenizer)
+        self._tokenizer = tokenizer
+        self._encoder = PieceEncoder(tokenizer)
+        self._hidden = hidden_ids(tokenizer.backend_tokenizer)
+        blocks = -(-capacity.cache_tokens // PAGE_TOKENS)
+        self._line = WaitingLine(capacity.max_active, capacity.max_waiting, room=blocks)
+        self._batcher = Batcher(
+            model,
+            GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
+            ContinuousBatchingConfig(
+                page_size=PAGE_TOKENS,
+                num_blocks=blocks + capacity.max_active,
+                max_batch_tokens=max(capacity.step_tokens, capacity.max_active),
+                max_requests_per_batch=capacity.max_active,
+                max_blocks_per_request=0,
+                max_memory_percent=1.0,
+                use_async_batching=False,
+                use_cuda_graph=False,
+                auto_switch_to_flash=False,
+                scheduler_type=SCHEDULER,
+                safety_margin=0.0,
+                seed=0,
+            ),
+        )
+        self._names = itertools.count()
+        self._is_closed = False
+        self._closing = threading.Lock()
+        self._batcher.start()
+        self._check_alive()
+
+    @property
+    def active(self) -> int:
+        """Requests being generated or waiting right now."""
+        return len(self._line)
+
+    @property
+    def free_tokens(self) -> int:
+        """Tokens of cache that no request holds; kept prefixes count as free."""
+        return self._batcher.free_tokens
+
+    def count_tokens(self, pieces: Pieces) -> int:
+        """Exact prompt tokens of `pieces`, without BOS."""
+        return self._encoder.count(pieces)
+
+    def token_ids(self, pieces: Pieces) -> list[int]:
+        """The ids that the model reads for `pieces`, BOS first where the model wants one."""
+        return with_bos(self._encoder.ids(pieces), self._tokenizer)
+
+    def stream(self, prompt: Prompt, params: SamplingParams) -> EventStream:
+        """See `Engine.stream`."""
+        self._check_alive()
+        ids = self.token_ids(prompt.pieces)
+        room = self.context_length - len(ids)
+        if room < 1:
+            raise ContextOverflow(len(ids), self.context_length - 1)
+        limit = min(params.max_tokens, room)
+        with self._line.place(-(-(len(ids) + limit) // PAGE_TOKENS)) as place:
+            for notice in self._line.notices(place):
+                yield notice
+                self._check_alive()
+            with self._running(ids, params, limit) as request:
+                reader = _Reading(self, request, prompt, params)
+                yield from reader.events()
+        yield reader.finish(len(ids))
+
+    def close(self) -> None:
+        """Stop all work and free the model. Streams still open end with `EngineError`."""
+        with self._closing:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._batcher.stop(block=True, hard_stop=True)
+            self._batcher.destroy()
+
+    @contextmanager
+    def _running(self, ids: list[int], params: SamplingParams, limit: int) -> Iterator[Request]:
+        """A request that generates until the block is left."""
+        request = Request(f"reply-{next(self._names)}", ids, params)
+        if not self._batcher.submit(request, ids, sorted(self.stop_ids), limit):
+            self._batcher.requests.pop(request.id, None)
+            self._check_alive()
+            raise EngineError("the model takes no more requests")
+        try:
+            yield request
+        finally:
+            self._batcher.release(request)
+
+    def _check_alive(self) -> None:
+        if self._is_closed:
+            raise EngineError("the model was closed")
+        if not self._batcher.is_running():
+            raise EngineError(f"the model stopped: {self._batcher.failure or 'unknown reason'}")
+
+    def _detokenizer(self) -> Detokenizer:
+        return Detokenizer(self._tokenizer.backend_tokenizer, self._hidden)
+
+
+class _Reading:
+    """Reads one request's tokens as events, in the caller's thread."""
+
+    def __init__(
+        self, engine: TransformersEngine, request: Request, prompt: Prompt, params: SamplingParams
+    ) -> None:
+        self._engine = engine
+        self._request = request
+        self._reader = ReplyReader(prompt, params)
+        self._detokenizer = engine._detokenizer()
+        self._read = 0  # tokens
+        self._complete = False
+
+    def events(self) -> Generator[StreamEvent, None, None]:
+        """All events but the last one."""
+        spoke = time.monotonic()
+        over = False
+        while not over:
+            tokens, over = self._next_tokens()
+            events = self._read_tokens(tokens)
+            over = over or self._complete
+            if over:
+                events += self._ending()
+            yield from events
+            if events:
+                spoke = time.monotonic()
+            elif time.monotonic() - spoke >= NOTICE_S:
+                yield Waiting(0)
+                spoke = time.monotonic()
+
+    def finish(self, prompt_tokens: int) -> Finish:
+        """The last event."""
+        reason = self._reader.reason(complete=self._complete)
+        return Finish(reason, prompt_tokens, self._read, self._request.cached_tokens)
+
+    def _next_tokens(self) -> tuple[list[int], bool]:
+        """Tokens not read yet, possibly none after a while, and whether they are the last."""
+        outbox = self._request.outbox
+        try:
+            output = outbox.get(timeout=NOTICE_S)
+            while not outbox.empty():
+                output = outbox.get_nowait()
+        except Empty:
+            self._engine._check_alive()
+            return [], False
+        if self._request.error:
+            raise EngineError(self._request.error)
+        if output.error is not None:
+            self._engine._check_alive()
+            raise EngineError(f"the model stopped: {output.error}".splitlines()[0])
+        return output.generated_tokens[self._read :], output.is_finished()
+
+    def _read_tokens(self, tokens: list[int]) -> list[StreamEvent]:
+        events: list[StreamEvent] = []
+        for token in tokens:
+            self._read += 1
+            if token in self._engine.stop_ids:
+                self._complete = True
+                break
+            events += self._reader.feed(self._detokenizer.feed(token))
+            if self._reader.is_stopped:
+                self._complete = True
+                break
+        return events
+
+    def _ending(self) -> list[StreamEvent]:
+        rest = self._detokenizer.flush()
+        return [*self._reader.feed(rest), *self._reader.flush(complete=self._complete)]
+
+
+def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every id that ends a reply, by either config, the tokenizer or ChatML.
+
+    Hermes 3's generation config names only Llama's own end tokens; a program that trusts it
+    alone runs on into the user's turn.
+    """
+    ids: set[int] = set()
+    for named in (
+        model.config.eos_token_id,
+        model.generation_config.eos_token_id,
+        tokenizer.eos_token_id,
+        tokenizer.backend_tokenizer.token_to_id(str(IM_END)),
+    ):
+        if isinstance(named, int):
+            ids.add(named)
+        elif named is not None:
+            ids.update(named)
+    return frozenset(ids)
