@@ -6,6 +6,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from hermes_ui.config import ROOT
 from hermes_ui.errors import PersonaError, UnknownPersona
 from hermes_ui.personas.library import PersonaLibrary, clean_avatar
 from hermes_ui.personas.persona import Persona, digest
@@ -209,3 +210,44 @@ def test_a_small_file_cannot_claim_a_huge_picture():
 
     with pytest.raises(PersonaError):
         clean_avatar(bytes(bomb))
+
+
+@pytest.fixture
+def starters():
+    return PersonaLibrary(ROOT / "personas")
+
+
+def words(*texts):
+    return sum(len(text.split()) for text in texts)
+
+
+def test_every_starter_can_be_read(starters):
+    assert starters.broken() == []
+    assert {"hermes", "tamsin", "inez", "orla", "mateo"} < set(starters.slugs())
+
+
+def test_every_starter_opens_well(starters):
+    for entry in starters.entries():
+        persona = entry.persona
+        assert persona.greeting, entry.slug
+        assert len(persona.alternate_greetings) in (2, 3), entry.slug
+        assert persona.tags, entry.slug
+        assert len(persona.tests) in (2, 3), entry.slug
+        assert words(persona.creator_notes), entry.slug
+
+
+def test_every_starter_fits_a_small_window(starters):
+    for entry in starters.entries():
+        persona = entry.persona
+        told = (persona.description, persona.personality, persona.scenario, persona.system_prompt)
+        assert words(*told) <= 170, entry.slug
+        assert words(persona.examples) <= 120, entry.slug
+        for content in persona.lorebook.entries if persona.lorebook else ():
+            assert words(content.content) <= 40, entry.slug
+
+
+def test_every_starter_has_a_small_picture(starters):
+    for entry in starters.entries():
+        data, mime = starters.avatar_bytes(entry.persona)
+        assert (opened(data).size, mime) == ((256, 256), "image/webp"), entry.slug
+        assert len(data) <= 12_000, entry.slug
