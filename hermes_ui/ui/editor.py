@@ -30,7 +30,7 @@ RAW: dict[str, Any] = {**QUIET, "preprocess": False, "concurrency_limit": None}
 READ_DRAFT = "(slug) => [slug, localStorage.getItem('hermes.draft.' + slug) ?? '']"
 KEEP_DRAFT = """(slug, text, saved, picture) => {
   const key = 'hermes.draft.' + slug;
-  if (text === saved) localStorage.removeItem(key);
+  if (text.trim() === saved.trim()) localStorage.removeItem(key);
   else localStorage.setItem(key, JSON.stringify({text, picture}));
 }"""
 
@@ -75,12 +75,14 @@ class _Parts:
 
     @property
     def outputs(self) -> list[Any]:
-        memory = [self.work, self.slug, self.number, self.text, self.saved, self.picture]
+        # The number is set last: an event in between then takes our values for the user's,
+        # which they equal, and never old ones.
         return [
-            *memory,
+            *(self.work, self.slug, self.text, self.saved, self.picture),
             *self.form.boards.values(),
             *self.form.parts.values(),
             *self.form.controls.values(),
+            self.number,
         ]
 
 
@@ -117,8 +119,16 @@ def build(chat: ChatService) -> Editor:
 def _wire(parts: _Parts, desk: Desk, root: gr.Column, stash: gr.Textbox) -> Editor:
     form, head, history = parts.form, parts.form.boards["head"], parts.form.boards["history"]
     flow: dict[str, Any] = {"inputs": parts.inputs, "outputs": parts.outputs, **RAW}
-    typed = [control.input for control in (parts.text, *form.controls.values())]
-    gr.on(typed, _typed(parts, desk), trigger_mode="always_last", **flow)
+    # Gradio tells `input` of a text box on key presses only, not when text is deleted or
+    # pasted: the script listens in the page itself and tells it as `typed`.
+    others = [each for each in form.controls.values() if not isinstance(each, gr.Textbox)]
+    gr.on(
+        [control.input for control in (parts.text, *others)],
+        _typed(parts, desk),
+        trigger_mode="always_last",
+        **flow,
+    )
+    head.typed(_typed(parts, desk), trigger_mode="always_last", **flow)
     for board in form.boards:
         if board not in ("meter", "lines", "waits"):
             act = _acted(parts, desk, board)
@@ -155,7 +165,7 @@ def _wire(parts: _Parts, desk: Desk, root: gr.Column, stash: gr.Textbox) -> Edit
 
 
 def _typed(parts: _Parts, desk: Desk) -> Callable[..., dict[Any, Any]]:
-    def typed(*given: Any, request: gr.Request) -> dict[Any, Any]:
+    def typed(request: gr.Request, *given: Any) -> dict[Any, Any]:
         return _turn(parts, desk, given, owner_of(request), lambda _: None)
 
     return typed
@@ -171,7 +181,7 @@ def _acted(parts: _Parts, desk: Desk, board: str) -> Callable[..., dict[Any, Any
 
 
 def _uploaded(parts: _Parts, desk: Desk) -> Callable[..., dict[Any, Any]]:
-    def uploaded(data: bytes, *given: Any, request: gr.Request) -> dict[Any, Any]:
+    def uploaded(request: gr.Request, data: bytes, *given: Any) -> dict[Any, Any]:
         return _turn(parts, desk, given, owner_of(request), lambda work: desk.upload(work, data))
 
     return uploaded

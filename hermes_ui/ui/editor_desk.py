@@ -133,6 +133,7 @@ class Desk:
         Raises:
             PersonaError: it cannot be used as one.
         """
+        work.said = ()
         url = "data:image/webp;base64," + base64.b64encode(clean_avatar(data)).decode()
         work.session.set(("avatar",), url)
 
@@ -317,7 +318,7 @@ class Desk:
             return
         work.fold(picture)
         text = work.unfold(text)
-        if text.strip() and text not in (work.session.text, BLANK):
+        if text.strip() not in ("", work.session.text.strip(), BLANK.strip()):
             work.session.write(text)
             work.session.touched = True
             work.said = (words.DRAFT_NOTICE, "discard")

@@ -15,6 +15,7 @@ from typing import Any
 from hermes_ui.errors import PersonaError
 from hermes_ui.personas import draft
 from hermes_ui.personas.persona import Problem
+from hermes_ui.personas.yaml_io import json_value
 from hermes_ui.ui import editor_fields
 from hermes_ui.ui import persona_words as words
 from hermes_ui.ui.editor_fields import ENTRY, GREETING, Field, Path
@@ -73,7 +74,7 @@ class Session:
     @property
     def dirty(self) -> bool:
         """Whether something here is not in the current version."""
-        return self.text != self.saved or bool(self.unread)
+        return self.text.strip() != self.saved.strip() or bool(self.unread)
 
     @property
     def can_undo(self) -> bool:
@@ -91,7 +92,7 @@ class Session:
         if answer is None:  # the server was restarted under an open page
             self._load(text)
             answer = Answer(text, self._all_shown(), dict(self.at))
-        if text != answer.text:
+        if text.strip() != answer.text.strip():  # Gradio strips what its code box shows
             self.touched = True
             self._load(text)
         for name, value in values.items():
@@ -101,7 +102,7 @@ class Session:
 
     def answer(self) -> tuple[str | None, dict[str, Any]]:
         """The text, if the page shows another, and the controls that must change."""
-        text = None if self.text == self._shown_text else self.text
+        text = None if self.text.strip() == self._shown_text.strip() else self.text
         changed = {} if self.broken else self._stale()
         self._shown |= changed
         self._shown_text = self.text
@@ -315,5 +316,7 @@ def _down(items: list[Any], index: int) -> int:
 def _toggle(items: list[Any], index: int) -> int:
     entry = items[index]
     if isinstance(entry, dict):
-        items[index] = entry | {"enabled": not entry.get("enabled", True)}
+        was_on = json_value(entry.get("enabled", True)) is not False
+        rest = {key: value for key, value in entry.items() if key != "enabled"}
+        items[index] = rest | {"enabled": False} if was_on else rest
     return index

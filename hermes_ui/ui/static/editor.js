@@ -1,5 +1,6 @@
 // Runs once for each board of the editor; `element`, `trigger`, `props` and `watch` are Gradio's.
-// The events that a button may name: 'acted' 'stored' 'closed' 'started'.
+// The events that a button may name: 'acted' 'stored' 'closed' 'started'; 'typed' is the form's.
+const TYPED_MS = 60; // until Gradio has taken over what was typed, and for fast typists
 const body = () => document.querySelector(".pe-body");
 
 element.addEventListener("click", (event) => {
@@ -14,6 +15,16 @@ element.addEventListener("click", (event) => {
   const { act, key = "", event: name = "acted" } = button.dataset;
   trigger(name, { act, key });
 });
+
+// The head listens for the whole form, which is mounted after it.
+if (element.classList.contains("pe-on-head")) {
+  let wait;
+  document.addEventListener("input", (event) => {
+    if (!event.target.closest?.(".pe-body")) return;
+    clearTimeout(wait);
+    wait = setTimeout(() => trigger("typed", {}), TYPED_MS);
+  });
+}
 
 function follow() {
   const head = element.querySelector(".pe-head");
