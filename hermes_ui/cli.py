@@ -197,7 +197,9 @@ def persona_show(slug: str, as_json: JsonFlag = False) -> None:
 def persona_check(files: list[Path]) -> None:
     """Check persona files; every problem is one line."""
     found = [
-        f"{file}{f', line {each.line}' if each.line else ''}: {each.where}: {each.why}"
+        f"{file}, line {each.line}, {each.where}: {each.why}"
+        if each.line and each.field
+        else f"{file}, {each.where}: {each.why}"
         for file in files
         for each in problems(_read(file))
     ]
