@@ -46,10 +46,11 @@ def wait_until(is_true) -> None:
 
 
 class EngineContract:
-    """Subclass it and supply `engine` and `narrow_engine`.
+    """Subclass it and supply `engine`, `narrow_engine` and `mortal_engine`.
 
-    `engine` says at least 40 tokens to any prompt before it ends by itself; `narrow_engine`
-    is of the same kind and serves one request while one more may wait.
+    They are of one kind and say at least 40 tokens to any prompt before they end by
+    themselves. `narrow_engine` serves one request while one more may wait; `mortal_engine`
+    is nobody else's and may be closed.
     """
 
     @pytest.fixture
@@ -188,25 +189,25 @@ class EngineContract:
 
         wait_until(lambda: engine.active == 0)
 
-    def test_closing_the_engine_ends_open_streams_with_an_error(self, narrow_engine, prompt):
-        events = narrow_engine.stream(prompt, LONG)
+    def test_closing_the_engine_ends_open_streams_with_an_error(self, mortal_engine, prompt):
+        events = mortal_engine.stream(prompt, LONG)
         until_text(events)
 
-        narrow_engine.close()
+        mortal_engine.close()
 
         with pytest.raises(EngineError):
             list(events)
-        assert narrow_engine.active == 0
+        assert mortal_engine.active == 0
 
-    def test_a_closed_engine_says_so(self, narrow_engine, prompt):
-        narrow_engine.close()
+    def test_a_closed_engine_says_so(self, mortal_engine, prompt):
+        mortal_engine.close()
 
         with pytest.raises(EngineError):
-            next(narrow_engine.stream(prompt, SHORT))
+            next(mortal_engine.stream(prompt, SHORT))
 
-    def test_closing_twice_does_no_harm(self, narrow_engine):
-        narrow_engine.close()
-        narrow_engine.close()
+    def test_closing_twice_does_no_harm(self, mortal_engine):
+        mortal_engine.close()
+        mortal_engine.close()
 
 
 class SamplingContract(EngineContract):

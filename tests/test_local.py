@@ -6,14 +6,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import LlamaForCausalLM
 
 from hermes_ui.errors import EngineError
 from hermes_ui.generation.engine import Finish, TextDelta
 from hermes_ui.generation.loading import ModelChoice, Placement, choose, load, place
+from hermes_ui.generation.local import Capacity, TransformersEngine
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from tests.engine_contract import LONG, SHORT, SamplingContract, ask, spoken, text_of, until_text
-from tests.tiny_model import write_tiny_model
+from tests.tiny_model import byte_tokenizer, write_tiny_model
 
 ON_CPU = Placement("cpu", "float32", "")
 EMBEDDED = Path(__file__).parent.parent / "models"
@@ -35,8 +38,8 @@ def engine(shared_engine):
     return shared_engine
 
 
-@pytest.fixture
-def narrow_engine(folder):
+@pytest.fixture(scope="module")
+def shared_narrow_engine(folder):
     choice = ModelChoice(folder, "tiny", "")
     with closing(load(choice, ON_CPU, max_active=1, max_waiting=1)) as engine:
         yield engine
@@ -53,8 +56,13 @@ class TestTransformersEngine(SamplingContract):
         return shared_engine
 
     @pytest.fixture
-    def narrow_engine(self, narrow_engine):
-        return narrow_engine
+    def narrow_engine(self, shared_narrow_engine):
+        return shared_narrow_engine
+
+    @pytest.fixture
+    def mortal_engine(self, folder):
+        with closing(load(ModelChoice(folder, "tiny", ""), ON_CPU)) as engine:
+            yield engine
 
 
 def test_bos_comes_exactly_once(engine, prompt):
@@ -95,8 +103,6 @@ def test_eight_at_once_say_what_each_says_alone(engine):
 
 def test_the_reply_is_what_the_model_says_to_the_same_ids(engine, prompt):
     """The paged path against a plain forward pass over the whole text."""
-    import torch  # noqa: PLC0415
-
     params = SamplingParams(temperature=0, repetition_penalty=1, max_tokens=12)
     said = spoken(engine, prompt, params)
 
@@ -128,23 +134,19 @@ def test_cancelling_frees_every_block(engine):
     assert engine.free_tokens == before
 
 
-def test_a_small_cache_serves_one_after_the_other(folder):
-    from dataclasses import replace  # noqa: PLC0415
+def test_a_cache_for_one_serves_one_after_the_other(folder, engine):
+    tokenizer, model = byte_tokenizer(), LlamaForCausalLM.from_pretrained(folder)
+    capacity = Capacity(256, max_active=4, max_waiting=4, cache_tokens=256, step_tokens=64)
+    prompts = [ask(Message("user", f"Say {n}.")) for n in range(4)]
+    params = SamplingParams(max_tokens=120)
 
-    with closing(load(ModelChoice(folder, "tiny", ""), ON_CPU, context_length=256)) as engine:
-        roomy = [spoken(engine, ask(Message("user", f"Say {n}.")), LONG) for n in range(4)]
-    with closing(
-        load(ModelChoice(folder, "tiny", ""), replace(ON_CPU), context_length=256, max_active=1)
-    ) as engine:
-        engine._line._max_active = 4
-        with ThreadPoolExecutor(4) as pool:
-            tight = list(
-                pool.map(
-                    lambda n: spoken(engine, ask(Message("user", f"Say {n}.")), LONG), range(4)
-                )
-            )
+    with (
+        closing(TransformersEngine(model, tokenizer, engine.identity, capacity)) as tight,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        said = list(pool.map(lambda prompt: spoken(tight, prompt, params), prompts))
 
-    assert tight == roomy
+    assert said == [spoken(engine, prompt, params) for prompt in prompts]
 
 
 def test_the_end_token_ends_the_reply_unseen(tmp_path):
@@ -177,8 +179,6 @@ def test_no_thread_is_left_after_close(folder):
 
 
 def test_a_model_that_says_no_number_fails_its_request_alone(folder, prompt):
-    import torch  # noqa: PLC0415
-
     with closing(load(ModelChoice(folder, "tiny", ""), ON_CPU)) as engine:
         poisoned = ask(Message("user", "Say hello 🙂"))
         sick = engine.token_ids(poisoned.pieces)

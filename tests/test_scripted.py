@@ -26,6 +26,10 @@ class TestScriptedEngine(EngineContract):
     def narrow_engine(self):
         return ScriptedEngine(SONG, max_active=1, max_waiting=1)
 
+    @pytest.fixture
+    def mortal_engine(self):
+        return ScriptedEngine(SONG)
+
 
 @pytest.fixture
 def prompt():

@@ -19,7 +19,7 @@ from hermes_ui.generation.scripted import SPEAKING_S, ScriptedEngine
 
 State = Literal["loading", "ready", "downloading", "failed"]
 
-IDLE_S = 5.0  # a replaced engine goes once it was idle this long: a reply may come back to it
+IDLE_S = 5.0  # seconds; a reply that calls tools comes back to its engine between rounds
 PROBE_S = 3.0
 PROBE_AGAIN_S = 60.0
 
@@ -63,8 +63,14 @@ class ModelHost:
         models_dir: Path = Path("models"),
         cache_dir: Path | None = None,
         endpoint: str | None = None,
+        idle_s: float = IDLE_S,
     ) -> None:
-        """Nothing runs before `start`. `endpoint` and `cache_dir` are the hub's; None: as usual."""
+        """Nothing runs before `start`.
+
+        Args:
+            cache_dir, endpoint: The hub's cache and address; None: as usual.
+            idle_s: How long a replaced engine must have been idle before it is closed.
+        """
         self._model = model
         self._is_scripted = engine == "scripted"
         self._device: Device = device
@@ -77,6 +83,7 @@ class ModelHost:
         self._models_dir = models_dir
         self._cache_dir = cache_dir
         self._endpoint = endpoint
+        self._idle_s = idle_s
         self._changed = threading.Condition()
         self._status = ModelStatus("loading", detail="waiting to start")
         self._engine: Engine | None = None
@@ -254,7 +261,7 @@ class ModelHost:
     def _retire(self, engine: Engine) -> None:
         """Close a replaced engine once it has been idle for a while, or the host closes."""
         idle_since = time.monotonic()
-        while not self._is_closed and time.monotonic() - idle_since < IDLE_S:
+        while not self._is_closed and time.monotonic() - idle_since < self._idle_s:
             if engine.active:
                 idle_since = time.monotonic()
             with self._changed:

@@ -4,7 +4,8 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -202,41 +203,72 @@ def load(
     """
     _checked(choice)
     progress("starting PyTorch")
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
-
-    from hermes_ui.generation.local import TransformersEngine  # noqa: PLC0415
+    from hermes_ui.generation.local import TransformersEngine  # noqa: PLC0415  # takes seconds
 
     progress("reading the weights")
-    folder = str(choice.where)
-    try:
-        with _Quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-            model, report = AutoModelForCausalLM.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=placement.dtype,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError,
-            SafetensorError) as error:  # fmt: skip
-        raise ModelError(folder, f"cannot be loaded: {_first_line(error)}") from error
-    if lacking := sorted(report["missing_keys"]) or sorted(map(str, report["mismatched_keys"])):
-        raise ModelError(folder, f"the weights do not fit the config, first at {lacking[0]}")
-    if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(folder, "has no fast tokenizer")
-    model.requires_grad_(False).eval().to(placement.device)
+    tokenizer = _tokenizer(choice.where)
+    model = _model(choice.where, placement)
     progress("warming up")
     capacity = _capacity(model, placement, context_length, max_active, max_waiting)
     identity = _identity(choice, placement, tokenizer)
     try:
         return TransformersEngine(model, tokenizer, identity, capacity)
     except ModelError as error:
-        raise ModelError(folder, f"{error.where} {error.why}") from error
+        raise ModelError(str(choice.where), f"{error.where} {error.why}") from error
+
+
+def _tokenizer(folder: Path) -> Any:
+    from tokenizers import Tokenizer  # noqa: PLC0415
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    try:
+        Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # the library raises nothing narrower for a file it cannot read
+        raise ModelError(str(folder), f"has no usable tokenizer: {_first_line(error)}") from error
+    with _loading(folder):
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(str(folder), "has no fast tokenizer")
+    return tokenizer
+
+
+def _model(folder: Path, placement: Placement) -> Any:
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+
+    with _loading(folder):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=placement.dtype,
+            output_loading_info=True,
+        )
+    if lacking := sorted(report["missing_keys"]) or sorted(map(str, report["mismatched_keys"])):
+        raise ModelError(str(folder), f"the weights do not fit the config, first at {lacking[0]}")
+    return model.requires_grad_(False).eval().to(placement.device)
+
+
+@contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """What the library raises over a folder becomes one line; its notes stay off the terminal."""
+    from huggingface_hub.errors import StrictDataclassError  # noqa: PLC0415
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from transformers.utils import logging as library  # noqa: PLC0415
+
+    library.disable_progress_bar()
+    logger = library.get_logger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError,
+            SafetensorError, StrictDataclassError) as error:  # fmt: skip
+        raise ModelError(str(folder), f"cannot be loaded: {_first_line(error)}") from error
+    finally:
+        logger.setLevel(level)
 
 
 def _first_line(error: Exception) -> str:
@@ -290,18 +322,3 @@ def _free_memory(device: str) -> int:
     if device == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-
-
-class _Quiet:
-    """Keeps transformers' loading bar and notes off the terminal; the status tells instead."""
-
-    def __enter__(self) -> None:
-        from transformers.utils import logging as library  # noqa: PLC0415
-
-        library.disable_progress_bar()
-        self._logger = library.get_logger("transformers")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.setLevel(self._level)

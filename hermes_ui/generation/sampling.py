@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hermes_ui.params import SamplingParams
 
-CANDIDATES = 1024  # the likeliest tokens of a row; more are ranked only where these do not do
+CANDIDATES = 1024  # of a row; more are ranked only where a knob may keep more
 
 
 class Tally:
@@ -37,6 +37,8 @@ def next_tokens(
     params: Sequence[SamplingParams],
     tallies: Sequence[Tally],
     steps: Sequence[int],
+    *,
+    candidates: int = CANDIDATES,
 ) -> Tensor:
     """The next token of each row.
 
@@ -45,6 +47,7 @@ def next_tokens(
         params: One a row; a seed of None counts as 0.
         tallies: What each row's request has read and written so far.
         steps: How many tokens each row's reply has so far.
+        candidates: How many tokens of a row are ranked first; changes no result.
 
     Returns:
         (rows,) int64 token ids.
@@ -61,7 +64,7 @@ def next_tokens(
     if bool(greedy.all()):
         return logits.argmax(dim=-1)
     scaled = logits / temperature.masked_fill(greedy, 1)[:, None]
-    drawn = _drawn(scaled, params, steps)
+    drawn = _drawn(scaled, params, steps, candidates)
     return torch.where(greedy, logits.argmax(dim=-1), drawn)
 
 
@@ -88,14 +91,16 @@ def penalised(logits: Tensor, params: Sequence[SamplingParams], tallies: Sequenc
     return logits
 
 
-def _drawn(scaled: Tensor, params: Sequence[SamplingParams], steps: Sequence[int]) -> Tensor:
+def _drawn(
+    scaled: Tensor, params: Sequence[SamplingParams], steps: Sequence[int], candidates: int
+) -> Tensor:
     """One token a row out of its candidates."""
     vocab = scaled.shape[-1]
     top_k = _column(scaled, [each.top_k or vocab for each in params])
     top_p = _column(scaled, [each.top_p for each in params])
     min_p = _column(scaled, [each.min_p for each in params])
     total = scaled.logsumexp(dim=-1)
-    for width in (min(CANDIDATES, vocab), vocab):
+    for width in (min(candidates, vocab), vocab):
         ranked, ids = scaled.topk(width, dim=-1) if width < vocab else _sorted(scaled)
         if width == vocab or bool(_suffices(ranked, total, top_k, top_p, min_p).all()):
             break

@@ -37,7 +37,7 @@ def _problem_with_file(path: Path) -> str:
 def _problem_with_weights(folder: Path) -> str:
     try:
         files = weight_files(folder)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{INDEX} cannot be read"
     if not files:
         pickles = [*folder.glob("*.bin"), *folder.glob("*.pth"), *folder.glob("*.pt")]
