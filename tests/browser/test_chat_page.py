@@ -1,0 +1,215 @@
+"""The chat page in a real browser: what people do all day, and what must never happen."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server, Tabs
+from tests.browser.serve import FIRST, LAST
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = "<img src=x onerror=alert(1)> ${alert(2)} {{alert}} [x](javascript:alert(3))"
+SPOKEN = FIRST.replace("*", "")
+
+
+def start_chat(page: Page) -> None:
+    page.get_by_role("button", name="Chat with Mara Voss").click()
+    expect(page.locator(".messages .message")).to_have_count(1)
+
+
+def say(page: Page, text: str) -> None:
+    page.locator("[data-part=input]").fill(text)
+    page.keyboard.press("Enter")
+
+
+def begin_reply(page: Page, text: str) -> None:
+    say(page, text)
+    expect(page.locator(".live .text")).to_contain_text("You came back")
+
+
+def expect_whole_reply(page: Page) -> None:
+    last = page.locator(".messages .message").last.locator(".text")
+    expect(last).to_contain_text(SPOKEN)
+    expect(last).to_contain_text(LAST)
+    expect(page.locator(".live")).to_have_count(0)
+
+
+def stop(page: Page) -> None:
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".live")).to_have_count(0)
+
+
+def test_one_click_starts_a_chat_with_its_greeting(page: Page):
+    page.get_by_role("button", name="Chat with Mara Voss").click()
+
+    expect(page.locator(".messages .text")).to_have_text('The door is ajar. "Mind the third step."')
+
+
+def test_a_reply_is_seen_while_it_is_written_and_stays(page: Page):
+    start_chat(page)
+
+    begin_reply(page, "Hello")
+
+    expect(page.locator(".live .text")).not_to_contain_text(LAST)
+    expect_whole_reply(page)
+
+
+def test_stop_keeps_what_was_said(page: Page):
+    start_chat(page)
+    begin_reply(page, "Hello")
+
+    stop(page)
+
+    last = page.locator(".messages .message").last
+    expect(last.locator(".text")).to_contain_text("You came back")
+    expect(last.locator(".text")).not_to_contain_text(LAST)
+    expect(last.locator(".badge")).to_have_text("stopped")
+
+
+def test_a_refresh_in_the_middle_of_a_reply_goes_on_with_it(page: Page):
+    start_chat(page)
+    begin_reply(page, "Hello")
+
+    page.reload()
+
+    expect(page.locator(".messages .message.user")).to_have_count(1)
+    expect_whole_reply(page)
+    expect(page.locator(".messages .message")).to_have_count(3)
+
+
+def test_a_second_tab_sees_the_reply_and_its_stop(page: Page):
+    start_chat(page)
+    begin_reply(page, "Hello")
+    second = page.context.new_page()
+    second.goto(page.url)
+    expect(second.locator(".live .text")).to_contain_text("You came back")
+
+    stop(page)
+
+    expect(second.locator(".messages .badge")).to_have_text("stopped")
+
+
+def test_a_tab_that_waits_notices_what_another_one_does(page: Page):
+    start_chat(page)
+    second = page.context.new_page()
+    second.goto(page.url)
+    expect(second.locator(".messages .message")).to_have_count(1)
+
+    begin_reply(second, "From the other tab")
+
+    expect(page.locator(".messages .message.user .text")).to_have_text("From the other tab")
+
+
+def test_swipes_show_another_greeting(page: Page):
+    start_chat(page)
+
+    page.get_by_role("button", name="Next swipe").click()
+
+    expect(page.locator(".messages .text")).to_have_text('"You are late," she says.')
+    expect(page.locator(".swipes")).to_contain_text("2/2")
+
+
+def test_regenerating_adds_a_swipe(page: Page):
+    start_chat(page)
+    begin_reply(page, "Hello")
+    stop(page)
+
+    page.get_by_role("button", name="Regenerate").last.click()
+
+    expect(page.locator(".live")).to_have_count(1)
+    expect(page.locator(".messages .message")).to_have_count(2)
+    expect_whole_reply(page)
+    expect(page.locator(".messages .message").last.locator(".swipes")).to_contain_text("2/2")
+
+
+def test_an_edited_message_gets_a_new_reply(page: Page):
+    start_chat(page)
+    begin_reply(page, "Hello")
+    stop(page)
+    page.locator(".message.user").hover()
+    page.locator(".message.user [data-action=edit]").click()
+
+    page.locator(".editing textarea").fill("Good evening")
+    page.get_by_role("button", name="Save and send").click()
+
+    expect(page.locator(".message.user .text")).to_have_text("Good evening")
+    expect_whole_reply(page)
+
+
+def test_a_deleted_message_comes_back_with_undo(page: Page):
+    start_chat(page)
+    begin_reply(page, "Hello")
+    stop(page)
+    page.get_by_role("button", name="Delete").last.click()
+    expect(page.locator(".messages .message")).to_have_count(2)
+
+    page.locator(".notice").get_by_role("button", name="Undo").click()
+
+    expect(page.locator(".messages .message")).to_have_count(3)
+
+
+def test_a_conversation_is_renamed_found_deleted_and_restored(page: Page):
+    start_chat(page)
+    page.locator("[data-part=title]").click()
+    page.keyboard.type("The <b>fog</b> bell")
+    page.keyboard.press("Enter")
+    page.locator("[data-part=search]").fill("fog")
+    row = page.locator(".rows .row")
+    expect(row).to_have_count(1)
+    expect(row.locator(".title")).to_have_text("The <b>fog</b> bell")
+    row.hover()
+    row.locator("[data-action=row-menu]").click()
+
+    page.get_by_role("menuitem", name="Delete").click()
+
+    expect(row).to_have_count(0)
+    expect(page.locator(".pg-card").first).to_be_visible()
+    page.locator(".notice").get_by_role("button", name="Undo").click()
+    expect(row).to_have_count(1)
+
+
+def test_what_a_stranger_writes_is_shown_and_never_run(page: Page):
+    start_chat(page)
+
+    say(page, HOSTILE)
+
+    expect(page.locator(".message.user .text")).to_have_text(HOSTILE)
+    expect(page.locator("[data-part=title]")).to_contain_text("<img src=x")
+    stop(page)
+
+
+def test_three_quick_clicks_send_once(page: Page):
+    start_chat(page)
+    page.locator("[data-part=input]").fill("Only once")
+
+    page.locator("[data-part=send]").evaluate("b => { b.click(); b.click(); b.click(); }")
+
+    expect_whole_reply(page)
+    expect(page.locator(".message.user")).to_have_count(1)
+
+
+def test_an_unknown_conversation_leads_to_the_gallery(tabs: Tabs, server: Server):
+    page = tabs.open()
+
+    page.goto(f"{server.url}/?c=nonsense")
+
+    expect(page.locator(".notice")).to_contain_text("This conversation is not here")
+    expect(page.locator(".pg-card").first).to_be_visible()
+    expect(page).to_have_url(f"{server.url}/")
+
+
+def test_a_phone_shows_everything(tabs: Tabs, server: Server):
+    page = tabs.open(390, 844, has_touch=True, is_mobile=True)
+    page.goto(server.url)
+    start_chat(page)
+    say(page, "A-word-without-any-place-to-break-" * 6)
+    page.get_by_role("button", name="Send").click()
+
+    expect_whole_reply(page)
+
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    box = page.locator("[data-part=send]").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 844
+    page.locator(".head [data-action=open-sidebar]").click()
+    expect(page.get_by_role("button", name="New chat")).to_be_in_viewport()
