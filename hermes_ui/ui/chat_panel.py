@@ -27,6 +27,7 @@ def actions(chat: ChatService) -> dict[str, Action]:
         "view": panel.view,
         "pulse": panel.pulse,
         "send": panel.send,
+        "answer": panel.answer,
         "regenerate": panel.regenerate,
         "resume": panel.resume,
         "edit": panel.edit,
@@ -81,6 +82,10 @@ class ChatPanel:
             return self._view(owner, conversation_id) | notice
         self._chat.send(owner, conversation_id, text)
         return self._view(owner, conversation_id)
+
+    def answer(self, owner: str, fields: Fields) -> Answer:
+        run = self._chat.answer(owner, fields.text("conversation"))
+        return self._view(owner, run.conversation_id)
 
     def regenerate(self, owner: str, fields: Fields) -> Answer:
         run = self._chat.regenerate(owner, fields.text("message"))
@@ -189,6 +194,7 @@ def window_view(chat: ChatService, owner: str, window: Window) -> Answer:
         "end": window.messages[-1].id if window.newer else "",
         "run": window.run.id if window.run else "",
         "runs_here": _runs_here(window),
+        "unanswered": not window.newer and not window.run and _waits(window),
         "limit": PAGE_MESSAGES,
         "most": MOST_MESSAGES,
     }
@@ -240,6 +246,11 @@ def _bubble(
     place = (siblings.index, siblings.ids) if siblings else (0, ())
     digest = "" if row.role == "user" else conversation.persona_digest
     return render.message(row, name=names.get(row.role, ""), digest=digest, siblings=place)
+
+
+def _waits(window: Window) -> bool:
+    """Whether the newest message has no reply: one failed, or was stopped before a word."""
+    return bool(window.messages) and window.messages[-1].role != "assistant"
 
 
 def _paging(label: str, count: int) -> str:

@@ -89,8 +89,12 @@ def _offers(chat: ChatService) -> str:
         return ""
     if status.model_id == HERMES:
         return _button("model-use", words.USE_EMBEDDED, 'data-model="embedded"')
-    if chat.host.hub_reachable() is False:
-        return f'<p class="quiet">{words.OFFLINE}</p>'
+    reachable = chat.host.hub_reachable()
+    if reachable is None:
+        return f'<p class="quiet">{words.ASKING_HUB}</p>'
+    if not reachable:
+        on_disk = _button("model-use", words.USE_HERMES, 'data-model="hermes"')
+        return f'<p class="quiet">{words.OFFLINE}</p>{on_disk}'
     return (
         f'<p class="quiet">{words.DOWNLOAD_HINT}</p>'
         f"{_button('model-download', words.DOWNLOAD, kind='primary')}"

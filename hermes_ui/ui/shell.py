@@ -58,6 +58,8 @@ def _chat() -> str:
         '</button><div class="messages" data-part="messages"></div>'
         '<div data-part="live"></div><p class="quiet empty" data-part="empty" hidden></p>'
         '<p class="failure" data-part="failure" role="alert" hidden></p>'
+        '<button type="button" class="plain unanswered" data-action="answer" '
+        f'data-part="unanswered" hidden>{words.GET_REPLY}</button>'
         '<button type="button" class="paging" data-action="newer" data-part="newer" hidden>'
         '</button><div class="stage" data-part="stage" hidden></div></div></div>'
         f'<button type="button" class="newest" data-action="newest" data-part="newest" hidden>'

@@ -87,6 +87,8 @@ AHEAD = "{count} ahead in line"
 THINKING = "{name} is thinking"
 WRITING = "{name} is writing"
 
+GET_REPLY = "Get a reply"
+
 # Input
 MESSAGE_TO = "Message {name}"
 SEND = "Send"
@@ -128,9 +130,9 @@ DEVICE = "Runs on"
 DOWNLOAD = "Download Hermes 3 (6.4 GB)"
 DOWNLOAD_HINT = "The full model speaks far better than the small one that comes with this page."
 CANCEL_DOWNLOAD = "Cancel the download"
-USE_HERMES = "Switch to Hermes 3"
+USE_HERMES = "Use Hermes 3 from this disk"
 USE_EMBEDDED = "Switch to the embedded model"
-TRY_AGAIN = "Try again"
+ASKING_HUB = "Asking the model hub whether it can be reached …"
 OFFLINE = "The model hub cannot be reached from here, so nothing can be downloaded."
 
 # Settings

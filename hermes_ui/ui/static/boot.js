@@ -73,6 +73,7 @@ const pageActions = {
   settings: () => openPanel("settings", WORDS.SETTINGS),
   prompt: () => openPanel("prompt", WORDS.PROMPT),
   pin: () => change("pin", {}),
+  answer: () => change("answer", {}, { newest: true }),
   undo: () => change("undo", {}),
   redo: () => change("redo", {}),
   earlier: () => page("earlier"),

@@ -69,6 +69,7 @@ function draw(view, options = {}) {
       label("newer", view.newer);
       label("empty", view.items.length || view.run ? "" : view.empty);
       label("failure", options.failure ?? "");
+      part("unanswered").hidden = !view.unanswered;
       drawLiveFrame(view);
     },
     { bottom: options.newest || fresh },
