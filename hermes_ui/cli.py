@@ -6,6 +6,7 @@ Exit code 0: it worked; 1: bad input, said in one line on standard error; 2: wro
 import json
 import platform
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,6 +24,7 @@ from hermes_ui.api.doors import LOCAL_OWNER as OWNER
 from hermes_ui.chat import ChatService
 from hermes_ui.config import ROOT, Settings
 from hermes_ui.errors import EngineNotReady, HermesError, SettingsError
+from hermes_ui.generation.download import download
 from hermes_ui.generation.engine import Engine
 from hermes_ui.generation.loading import choose, installed
 from hermes_ui.messages import Message
@@ -38,7 +40,11 @@ from storage.formats import export
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
 OutOption = Annotated[Path, typer.Option("--out", help="The file to write; - is standard output.")]
 
-cli = typer.Typer(help="Roleplay chat that never loses a message.", no_args_is_help=True)
+cli = typer.Typer(
+    help="Roleplay chat that never loses a message.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 persona_cli = typer.Typer(help="Look at and check personas.", no_args_is_help=True)
 conversation_cli = typer.Typer(
     help="Look at, export and replay conversations.", no_args_is_help=True
@@ -284,6 +290,17 @@ def model_list(as_json: JsonFlag = False) -> None:
         for each in installed(models_dir=ROOT / "models")
     ]
     _print_rows(rows, as_json)
+
+
+@model_cli.command("download")
+def model_download(hub_id: str) -> None:
+    """Get a model from the hub. Interrupt it to stop; run it again to go on."""
+
+    def show(done: int, total: int) -> None:
+        print(f"\r{done / 1e9:.2f} of {total / 1e9:.2f} GB", end="", file=sys.stderr, flush=True)
+
+    download(hub_id, show, threading.Event())
+    print(f"\n{choose(hub_id, models_dir=ROOT / 'models').where}")
 
 
 @model_cli.command("use")

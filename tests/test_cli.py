@@ -148,6 +148,12 @@ def test_a_port_in_use_is_one_readable_line(hermes, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+def test_a_hub_that_does_not_answer_is_one_readable_line(hermes):
+    result = hermes("model", "download", "nobody/nothing", HF_ENDPOINT="http://127.0.0.1:9")
+
+    assert "nobody/nothing" in one_line(result)
+
+
 def test_wrong_usage_exits_with_2(hermes):
     assert hermes("conversation", "replay").returncode == 2
 

@@ -45,10 +45,10 @@ def download(
         Cancelled: because `cancelled` was set.
     """
     import huggingface_hub as hub  # noqa: PLC0415  # takes 0.2 s, and only this needs it
-    from huggingface_hub import errors  # noqa: PLC0415
+    from huggingface_hub import constants, errors  # noqa: PLC0415
 
     # The hub's other protocol cannot be cancelled from its progress bar.
-    hub.constants.HF_HUB_DISABLE_XET = True
+    constants.HF_HUB_DISABLE_XET = True
     try:
         found = hub.HfApi(endpoint=endpoint).model_info(
             hub_id, files_metadata=True, timeout=LISTING_S
@@ -77,12 +77,12 @@ def download(
 
 def hub_answers(endpoint: str | None, timeout_s: float) -> bool:
     """Whether the hub answers anything within the time."""
-    import huggingface_hub as hub  # noqa: PLC0415
+    from huggingface_hub import constants, utils  # noqa: PLC0415
 
-    if hub.constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE:
         return False
     try:
-        hub.utils.get_session().head(endpoint or hub.constants.ENDPOINT, timeout=timeout_s)
+        utils.get_session().head(endpoint or constants.ENDPOINT, timeout=timeout_s)
     except (OSError, _transport_error()):
         return False
     return True
