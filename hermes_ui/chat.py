@@ -214,7 +214,19 @@ class ChatService:
             user=conversation.settings.get("user") or persona.user_name,
             params=params,
             macro_seed=int(conversation.id[-12:], 16),
+            greeting_index=self._greeting_index(owner, conversation, persona),
         )
+
+    def _greeting_index(
+        self, owner: str, conversation: ConversationRow, persona: Persona
+    ) -> int | None:
+        """Which greeting the branch began with; looked up only where lore depends on it."""
+        entries = persona.lorebook.entries if persona.lorebook else ()
+        if conversation.leaf_id is None or not any("@is_greeting" in e.content for e in entries):
+            return None
+        root = self.store.path(owner, conversation.leaf_id)[0]
+        greetings = [row.id for row in self.store.siblings(owner, root.id) if row.role == root.role]
+        return greetings.index(root.id) if root.role == "assistant" else None
 
     def _begin(
         self, owner: str, message: MessageRow, *, parent_id: str | None, prefix: str = ""

@@ -52,6 +52,7 @@ class Recipe:
     user: str
     params: SamplingParams
     macro_seed: int
+    greeting_index: int | None = None  # for lore that belongs to one greeting
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,7 @@ def compose(
         seed=recipe.macro_seed,
         now=datetime.now().astimezone(),
         tools=tools,
+        greeting_index=recipe.greeting_index,
         prefill=prefix or None,
     )
 

@@ -5,6 +5,7 @@ import pytest
 from hermes_ui.errors import NothingToDo, UnknownPersona
 from hermes_ui.generation.scripted import ScriptedEngine
 from hermes_ui.params import SamplingParams
+from hermes_ui.prompt.chatml import text_of
 from storage.errors import Conflict, NotFound
 from tests.house import AVA, OWNER, STRANGER, contents, ended, open_house
 
@@ -183,6 +184,25 @@ def test_the_meter_counts_what_the_prompt_holds(chat, conversation):
     after = chat.meter(OWNER, conversation.id)
     assert after.prompt_tokens > before.prompt_tokens
     assert (before.kept, after.kept) == (1, 3)
+
+
+def test_lore_can_belong_to_one_greeting(chat):
+    lore = """\
+lorebook:
+  entries:
+    - constant: true
+      content: |-
+        @@is_greeting 1
+        The lamp has a crack.
+"""
+    chat.catalog.save(OWNER, AVA + lore, slug="ava")
+
+    texts = [
+        text_of(chat.prompt_for(OWNER, chat.start(OWNER, "ava", greeting=index).id).pieces)
+        for index in (0, 1)
+    ]
+
+    assert ["The lamp has a crack." in text for text in texts] == [False, True]
 
 
 def test_two_sends_at_once_are_one_reply_and_one_refusal(store, tmp_path):
