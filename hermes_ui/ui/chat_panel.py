@@ -276,14 +276,15 @@ def follow(chat: ChatService) -> Any:
         fields = Fields(event._data)
         run_id = fields.text("run")
         try:
-            yield from _followed(chat, owner_of(request), run_id)
+            yield from followed(chat, owner_of(request), run_id)
         except (HermesError, StorageError) as error:
             yield {"run": run_id, "state": "failed", "error": str(error)}
 
     return follow_run
 
 
-def _followed(chat: ChatService, owner: str, run_id: str) -> Iterator[Answer]:
+def followed(chat: ChatService, owner: str, run_id: str) -> Iterator[Answer]:
+    """A run as the live bubble shows it; each value holds one reply and nothing else."""
     text = GrowingText()
     for progress in chat.runs.follow(owner, run_id):
         text.update(progress.text)
