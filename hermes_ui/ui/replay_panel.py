@@ -40,7 +40,7 @@ def replay(chat: ChatService) -> Any:
         token = fields.text("token")
         speed = SPEEDS.get(fields.text("speed"), 1.0)
         try:
-            for scene in _scenes(chat, owner_of(request), fields.text("conversation"), speed):
+            for scene in scenes(chat, owner_of(request), fields.text("conversation"), speed):
                 yield {"token": token, **scene}
         except (HermesError, StorageError) as error:
             yield {"token": token, "page": [], "open": "", "over": True, "error": str(error)}
@@ -48,7 +48,7 @@ def replay(chat: ChatService) -> Any:
     return replay_conversation
 
 
-def _scenes(
+def scenes(
     chat: ChatService, owner: str, conversation_id: str, speed: float
 ) -> Iterator[dict[str, Any]]:
     """The messages that are over, as far as they fit the page, and the one being said."""
