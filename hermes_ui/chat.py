@@ -261,7 +261,7 @@ def _checked(text: str) -> str:
 
 
 def _title(text: str) -> str:
-    words = " ".join(text.split())
+    words = " ".join(text.replace("*", " ").split()) or text.strip()  # actions need no stars here
     return words if len(words) <= TITLE_CHARS else words[: TITLE_CHARS - 1].rstrip() + "…"
 
 
