@@ -70,6 +70,7 @@ def panel(chat: ChatService, owner: str, conversation_id: str) -> str:
 def _control(name: str, field: FieldInfo, value: Any, changed: bool) -> str:
     label = words.FIELD_NAMES.get(name, name)
     mark = (
+        f'<span class="unseen">{words.CHANGED}</span>'
         f'<button type="button" class="link" data-action="sampling-default" data-name="{name}" '
         f'aria-label="{words.RESET}: {label}">{words.RESET}</button>'
         if changed

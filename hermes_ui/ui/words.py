@@ -1,7 +1,6 @@
 """Every word of the chat page, in one place, so that another language is one more file."""
 
 PRODUCT = "Hermes"
-LANGUAGE = "en"
 
 # Sidebar
 NEW_CHAT = "New chat"
@@ -53,7 +52,6 @@ SAVE_AND_SEND = "Save and send"
 CANCEL = "Cancel"
 EMPTY_CHAT = "Say something to {name}."
 EMPTY_REPLY = "(no words)"
-USED_TOOL = "{name} used {tool}"
 
 # Details of a reply
 SEAL_NONE = "This message was written by hand: there is nothing to explain."
@@ -84,7 +82,6 @@ ENDINGS = {
 # A reply being written
 WAITING = "Waiting"
 AHEAD = "{count} ahead in line"
-THINKING = "{name} is thinking"
 WRITING = "{name} is writing"
 
 GET_REPLY = "Get a reply"
@@ -167,17 +164,14 @@ LORE_SILENT = "stays silent"
 DRAWS = "Drawn values"
 
 # Replay
-REPLAY_OF = "Replay of {title}"
 REPLAY_SPEED = "Speed"
 REPLAY_STOP = "Stop the replay"
 REPLAY_AGAIN = "Play again"
-REPLAY_OVER = "This is where the conversation stands now."
 INSTANT = "Instant"
 
 # Notices
 CLOSE = "Close"
 COPIED = "Copied"
-RENAMED = "Renamed"
 DELETED_CHAT = "“{title}” was deleted."
 DELETED_MESSAGE = "The message was deleted."
 RESTORED = "“{title}” is back."
