@@ -11,20 +11,9 @@ from typing import Any
 import pytest
 
 from storage.store import Store
+from tests.required import skip_or_fail
 
-REQUIRED = os.environ.get("HERMES_TESTS_REQUIRE", "").split(",")
 LOOPBACK = ("127.", "::1", "localhost")
-
-# The variables of a developer's shell are not the tests' business.
-for _name in [name for name in os.environ if name.startswith("HERMES_")]:
-    del os.environ[_name]
-
-
-def skip_or_fail(what: str) -> None:
-    """Without `what` a test is skipped; where HERMES_TESTS_REQUIRE names it, it fails."""
-    if what in REQUIRED:
-        pytest.fail(f"{what} is required here and is not installed")
-    pytest.skip(f"{what} is not installed")
 
 
 @pytest.fixture(autouse=True)
