@@ -8,6 +8,7 @@ function show(mode) {
     state.run = "";
     history.pushState(null, "", addressOf(""));
   }
+  if (mode !== state.mode) scrollTo(0, 0);
   state.mode = mode;
   document.body.dataset.view = mode;
   if (mode !== "chat") document.title = WORDS.PRODUCT;
