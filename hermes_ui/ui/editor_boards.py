@@ -71,7 +71,7 @@ def waiting(why: str) -> str:
 
 
 def yaml_lines(problems: Sequence[tuple[int | None, str]], text: str) -> str:
-    """The problems by line, each with the line that it means."""
+    """The problems by line; the line is quoted where the text has it."""
     lines = text.splitlines()
     rows = []
     for number, why in problems:
@@ -101,20 +101,20 @@ def meter(parts: Mapping[str, int], context: int) -> str:
     )
 
 
-def entries(items: Sequence[Any], at: int, bad: set[int]) -> str:
-    """The lore entries as a list to choose from."""
+def entries(items: Sequence[Any], at: int, bad: set[int], turn: int) -> str:
+    """The lore entries as a list to choose from; `turn` differs after each act on it."""
     rows = [_entry_row(item, index, at, index in bad) for index, item in _shown(items, at)]
-    return _list(words.ENTRIES, rows, len(items), words.ADD_ENTRY, words.NO_ENTRIES)
+    return _list(words.ENTRIES, rows, len(items), turn, words.ADD_ENTRY, words.NO_ENTRIES)
 
 
-def greetings(items: Sequence[Any], at: int, bad: set[int]) -> str:
+def greetings(items: Sequence[Any], at: int, bad: set[int], turn: int) -> str:
     """The alternate greetings as a list to choose from."""
     rows = []
     for index, item in _shown(items, at):
         name = words.ALTERNATE_NUMBER.format(number=index + 1)
         line = " ".join(str(item).split())[:90] or words.EMPTY
         rows.append(_row(name, line, "", index, at, is_bad=index in bad))
-    return _list(words.ALTERNATES, rows, len(items), words.ADD_GREETING, words.NO_ALTERNATES)
+    return _list(words.ALTERNATES, rows, len(items), turn, words.ADD_GREETING, words.NO_ALTERNATES)
 
 
 def history(versions: Sequence[PersonaVersion], compared: str, diff: str) -> str:
@@ -147,13 +147,13 @@ def _shown(items: Sequence[Any], at: int) -> list[tuple[int, Any]]:
     return list(enumerate(items))[first : first + ITEMS_SHOWN]
 
 
-def _list(title: str, rows: Sequence[str], count: int, add: str, none: str) -> str:
+def _list(title: str, rows: Sequence[str], count: int, turn: int, add: str, none: str) -> str:
     note = words.SOME_SHOWN.format(shown=len(rows), count=count) if len(rows) < count else ""
     body = (
         f'<ol class="pe-items">{"".join(rows)}</ol>' if rows else f'<p class="pe-none">{none}</p>'
     )
     return (
-        f'<div class="pe-list"><div class="pe-list-head"><h4>{title}'
+        f'<div class="pe-list" data-turn="{turn}"><div class="pe-list-head"><h4>{title}'
         f' <span class="pe-count">{count}</span></h4>{button(add, "add", kind="add")}</div>'
         f'{body}<p class="pe-hint">{note}</p></div>'
     )

@@ -54,6 +54,7 @@ class Work:
     origin: str = ""
     pictures: dict[str, str] = field(default_factory=dict)  # what stands for a data URL → it
     compared: str = ""
+    turn: int = 0  # acts on lists so far
     said: tuple[str, ...] = ()  # the notice: a text and the acts offered with it
     goes: bool = False  # the chat starts once the page has this answer
     told: dict[str, Any] = field(default_factory=dict)  # what the page last got
@@ -106,7 +107,7 @@ class Desk:
         """Carry out what a button asks for; unknown acts are ignored."""
         which = {"entries": ENTRY, "greetings": GREETING}.get(board)
         if which:
-            work.said = ()
+            work.said, work.turn = (), work.turn + 1
             work.session.act(which, act, int(key) if key.isdecimal() else 0)
             if act == "remove":
                 work.said = (words.ITEM_REMOVED_NOTICE, "undo")
@@ -146,7 +147,8 @@ class Desk:
         text, values = session.answer()
         shown = Shown(text=None if text is None else work.fold(text), values=values)
         errors = session.errors(problems) if session.touched else {}
-        shown.errors = _changed(work, "error", dict.fromkeys(FIELDS, "") | errors)
+        told = {name: why[0].upper() + why[1:] for name, why in errors.items()}
+        shown.errors = _changed(work, "error", dict.fromkeys(FIELDS, "") | told)
         shown.boards = _changed(work, "board", self._boards(owner, work, problems))
         shown.parts = _changed(work, "part", {name: bool(session.items(name)) for name in LISTS})
         memory = {"saved": work.fold(session.saved), "picture": self._draft_picture(work)}
@@ -176,9 +178,11 @@ class Desk:
             ),
             "picture": boards.picture(name, avatar),
             "meter": self._meter(session),
-            "entries": boards.entries(session.items(ENTRY), session.at[ENTRY], bad[ENTRY]),
+            "entries": boards.entries(
+                session.items(ENTRY), session.at[ENTRY], bad[ENTRY], work.turn
+            ),
             "greetings": boards.greetings(
-                session.items(GREETING), session.at[GREETING], bad[GREETING]
+                session.items(GREETING), session.at[GREETING], bad[GREETING], work.turn
             ),
             "history": self._history(owner, work),
         }

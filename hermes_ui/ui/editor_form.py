@@ -53,7 +53,7 @@ def build(js: str) -> Form:
         with gr.Tab(words.TAB_GREETINGS):
             form.add("greeting")
             form.board("greetings")
-            with gr.Column(visible=False) as form.parts[GREETING]:
+            with gr.Column(visible=False, elem_classes="pe-detail") as form.parts[GREETING]:
                 form.add(GREETING)
         with gr.Tab(words.TAB_LORE):
             _lore(form)

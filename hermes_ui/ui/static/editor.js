@@ -13,8 +13,26 @@ element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-act]");
   if (!button || button.disabled) return;
   const { act, key = "", event: name = "acted" } = button.dataset;
+  if (button.closest(".pe-list")) hold(act);
   trigger(name, { act, key });
 });
+
+// Until the answer is there, the controls below a list still belong to the item open before.
+let held = "";
+const detail = () => element.closest(".block").parentElement.querySelectorAll(
+  ".pe-detail textarea, .pe-detail input");
+
+function hold(act) {
+  held = act;
+  for (const control of detail()) control.disabled = true;
+}
+
+function release() {
+  if (!held) return;
+  for (const control of detail()) control.disabled = false;
+  if (held === "add") detail()[0]?.focus();
+  held = "";
+}
 
 // The head listens for the whole form, which is mounted after it.
 if (element.classList.contains("pe-on-head")) {
@@ -27,6 +45,7 @@ if (element.classList.contains("pe-on-head")) {
 }
 
 function follow() {
+  release();
   const head = element.querySelector(".pe-head");
   if (head) {
     const form = document.querySelector(".pe-form");
