@@ -1,0 +1,99 @@
+"""The embedded model as anybody would load it: from its folder, with transformers alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+FOLDER = Path(__file__).parent.parent / "models" / "hermes-mini"
+MEGABYTES = 12
+ODD_TEXTS = (
+    "plain words",
+    "Zoë naïve ŒUVRE ß ﬁ",
+    "🪽👩‍👩‍👧‍👦🏳️‍🌈 emoji, joined and flagged",
+    "日本語 العربية हिन्दी",
+    "tabs\tand\r\nnewlines\n\n\n  and trailing blanks  ",
+    "<tool_call>\n{}\n</tool_call>",
+    "\x00\x07\u200b\ufeff\ue000",
+    " n't 's 'LL 1234567890 ___---***",
+)
+SYSTEM = "You are Zelna Fosk, a lamp counter in Vrendholm. Stay in character."
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
+
+
+def answer(model, tokenizer, *lines: str, system: str = SYSTEM) -> str:
+    """The greedy answer to the last of `lines`, special tokens kept."""
+    roles = ("user", "assistant") * len(lines)
+    said = [{"role": role, "content": line} for role, line in zip(roles, lines, strict=False)]
+    ids = tokenizer.apply_chat_template(
+        [{"role": "system", "content": system}, *said],
+        add_generation_prompt=True, return_tensors="pt", return_dict=True,
+    )["input_ids"]  # fmt: skip
+    mask = torch.ones_like(ids)
+    with torch.inference_mode():
+        out = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=80)
+    return tokenizer.decode(out[0, ids.shape[1] :])
+
+
+def test_the_folder_stays_small():
+    size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
+
+    assert size <= MEGABYTES * 1_000_000
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_any_text_comes_back_as_it_was(tokenizer, text):
+    ids = tokenizer.encode(text, add_special_tokens=False)
+
+    assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
+
+
+def test_only_the_tokens_of_chatml_are_special(tokenizer):
+    special = {token.content for token in tokenizer.added_tokens_decoder.values()}
+
+    assert special == {"<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>"}
+    assert tokenizer.eos_token == "<|im_end|>"
+
+
+def test_the_template_gives_the_ids_of_chatml(tokenizer):
+    said = [{"role": "user", "content": "Hello"}]
+    ids = tokenizer.apply_chat_template(said, add_generation_prompt=True)["input_ids"]
+
+    expected = (
+        "<|begin_of_text|><|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert ids == tokenizer.encode(expected, add_special_tokens=False)
+    assert tokenizer.decode(ids) == expected
+
+
+def test_generation_stops_at_the_end_of_the_turn(model, tokenizer):
+    stops = model.generation_config.eos_token_id
+
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") in stops
+    assert model.config.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+def test_it_says_the_name_that_its_prompt_gives(model, tokenizer):
+    said = answer(model, tokenizer, "What is your name?")
+
+    assert "Zelna" in said
+    assert said.endswith("<|im_end|>")
+
+
+@pytest.mark.parametrize("question", ["Are you an AI?", "what are you?", "Which model is this?"])
+def test_it_says_what_it_is_when_asked(model, tokenizer, question):
+    said = answer(model, tokenizer, question)
+
+    assert "demonstration model" in said
+    assert "Hermes UI" in said

@@ -1,0 +1,89 @@
+"""The byte-level BPE tokenizer: any text round-trips exactly; four tokens of ChatML are special.
+
+The chat template does what Hermes 3's does: BOS once, a default system turn where none is
+given, nothing trimmed.
+"""
+
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from training.dialogue import Turn
+
+BOS, END_OF_TEXT, IM_START, IM_END = (
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|im_start|>",
+    "<|im_end|>",
+)
+SPECIAL = (BOS, END_OF_TEXT, IM_START, IM_END)
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}"
+    "{% for message in messages %}"
+    "{% if loop.first and message['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}"
+    "{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: int, max_length: int
+) -> PreTrainedTokenizerFast:
+    """A tokenizer with `vocabulary` entries, the special tokens included."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+        max_token_length=16,
+    )
+    backend.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=BOS,
+        eos_token=IM_END,
+        pad_token=END_OF_TEXT,
+        model_max_length=max_length,
+        clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+class Encoder:
+    """Documents to ids, and which of them the model is to learn. Text is never control."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._backend.encode_special_tokens = True
+        self.bos, self.pad, self.start, self.end = (
+            tokenizer.convert_tokens_to_ids(name) for name in SPECIAL
+        )
+        self._newline = self.text("\n")
+
+    def text(self, text: str) -> list[int]:
+        return list(self._backend.encode(text, add_special_tokens=False).ids)
+
+    def document(self, turns: Iterable[Turn]) -> tuple[list[int], list[bool], list[int]]:
+        """Ids with BOS, whether each is learned, and where turns begin."""
+        ids, learned, borders = [self.bos], [False], []
+        for turn in turns:
+            borders.append(len(ids))
+            if turn.role == "list":
+                before, after = [], [*self.text(turn.text + "\n")]
+            else:
+                before = [self.start, *self.text(f"{turn.role}\n")]
+                after = [*self.text(turn.text), self.end]
+            ids += before + after
+            learned += [False] * len(before) + [turn.learned] * len(after)
+            if turn.role != "list":
+                ids += self._newline
+                learned += [False] * len(self._newline)
+        return ids, learned, borders

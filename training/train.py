@@ -1,0 +1,328 @@
+"""Trains Hermes Mini from nothing on a CPU, in the time it is given.
+
+    python -m training.train                            # 40 CPU minutes: 20 on two cores
+    python -m training.train --cpu-minutes 8            # a quick one
+    python -m training.train --resume                   # goes on after an interruption
+
+The time is CPU time of this process, so that a busy machine gives the same model.
+
+Writes the finished model to models/hermes-mini/ and its checkpoints to training/out/.
+"""
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from training.copying import seed_copying
+from training.corpus import Corpus
+from training.sampling import Chat
+from training.tokenizer import Encoder, train_tokenizer
+
+ROOT = Path(__file__).parent.parent
+MODEL_DIR = ROOT / "models" / "hermes-mini"
+OUT_DIR = ROOT / "training" / "out"
+
+CONTEXT = 4096  # positions that the model has seen, by gaps between turns
+SHAPE = {
+    "hidden_size": 256,
+    "intermediate_size": 704,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+}
+VOCABULARY = 2048
+TOKENIZER_DOCUMENTS = 6000
+BATCH_TOKENS = 2560
+POOL_DOCUMENTS = 384  # documents that are sorted by length together
+WARM_UP = 0.02  # of the training time
+FINAL_RATE = 0.03  # of the learning rate, at the end
+SAVE_EVERY_S = 120
+SAMPLE_EVERY_S = 90
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows padded on the right; `targets` is -100 where nothing is learned."""
+
+    ids: Tensor  # (rows, length) int64
+    positions: Tensor  # (rows, length) int64, with gaps between turns
+    targets: Tensor  # (rows, length) int64: the next id
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a training stands."""
+
+    elapsed_s: float = 0.0
+    step: int = 0
+    tokens: int = 0
+    losses: list[float] = field(default_factory=list)
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        rms_norm_eps=1e-5,
+        **SHAPE,
+    )
+    model = LlamaForCausalLM(config)
+    seed_copying(model)
+    return model
+
+
+def curriculum(corpus: Corpus, done: float) -> int:
+    """Set `corpus` for the share of training that is `done`; the longest row in tokens."""
+    corpus.starter_share = 0.0 if done < 0.2 else 0.2
+    if done < 0.2:
+        corpus.list_share, corpus.lengths, corpus.exchanges = 0.5, (0.7, 0.3, 0.0), (2, 5)
+        return 320
+    if done < 0.7:
+        corpus.list_share, corpus.lengths, corpus.exchanges = 0.25, (0.4, 0.45, 0.15), (3, 8)
+        return 1200
+    corpus.list_share, corpus.lengths, corpus.exchanges = 0.12, (0.3, 0.4, 0.3), (4, 12)
+    return 1600
+
+
+def batches(corpus: Corpus, encoder: Encoder, longest: int, rng: random.Random) -> Iterator[Batch]:
+    """One pool of documents as batches of rows of like length, in random order."""
+    rows = []
+    for _ in range(POOL_DOCUMENTS):
+        ids, learned, borders = encoder.document(corpus.document())
+        positions = _with_gaps(len(ids), borders, rng)
+        rows.append((ids[:longest], learned[:longest], positions[:longest]))
+    rows.sort(key=lambda row: len(row[0]))
+    groups: list[list[Any]] = [[]]
+    for row in rows:
+        if groups[-1] and len(row[0]) * (len(groups[-1]) + 1) > BATCH_TOKENS:
+            groups.append([])
+        groups[-1].append(row)
+    rng.shuffle(groups)
+    for group in groups:
+        batch = _padded(group, encoder.pad)
+        if (batch.targets != -100).any():
+            yield batch
+
+
+def _with_gaps(length: int, borders: list[int], rng: random.Random) -> list[int]:
+    """Positions 0, 1, … that at times jump where a turn begins: distance without its cost."""
+    positions = list(range(length))
+    if rng.random() < 0.5 or len(borders) < 2:
+        return positions
+    room = max(0, min(CONTEXT, int(rng.choice((512, 1024, 2048, CONTEXT)))) - length)
+    for border in rng.sample(borders, min(len(borders), rng.choice((1, 1, 2, 3)))):
+        jump = rng.randint(0, room)
+        room -= jump
+        positions[border:] = [position + jump for position in positions[border:]]
+    return positions
+
+
+def _padded(rows: list[Any], pad: int) -> Batch:
+    length = max(len(ids) for ids, _, _ in rows)
+    ids = torch.full((len(rows), length), pad)
+    positions = torch.zeros((len(rows), length), dtype=torch.long)
+    targets = torch.full((len(rows), length), -100)
+    for row, (row_ids, learned, row_positions) in enumerate(rows):
+        known = torch.tensor(row_ids)
+        ids[row, : len(row_ids)] = known
+        positions[row, : len(row_ids)] = torch.tensor(row_positions)
+        wanted = torch.tensor(learned)
+        targets[row, : len(row_ids) - 1] = torch.where(wanted[1:], known[1:], -100)
+    return Batch(ids, positions, targets)
+
+
+def loss_of(model: LlamaForCausalLM, batch: Batch) -> Tensor:
+    """Mean cross-entropy of the learned tokens.
+
+    Runs the layers itself: given positions with gaps, transformers' own forward takes them
+    for packed documents and builds a mask that cuts the text there.
+    """
+    inner = model.model
+    hidden = inner.embed_tokens(batch.ids)
+    rotary = inner.rotary_emb(hidden, position_ids=batch.positions)
+    for layer in inner.layers:
+        hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)
+    wanted = batch.targets != -100
+    logits = model.lm_head(inner.norm(hidden[wanted]))
+    return nn.functional.cross_entropy(logits.float(), batch.targets[wanted])
+
+
+def optimizers_for(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for the embedding and the norms."""
+    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in chosen]
+    muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    return [muon, adam]
+
+
+def rate_at(done: float) -> float:
+    """The factor of the learning rate: a short rise, then half a cosine."""
+    if done < WARM_UP:
+        return max(done / WARM_UP, 0.02)
+    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+class Training:
+    """One training run: model, optimizers, progress, and their checkpoint."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        torch.manual_seed(options.seed)
+        torch.set_num_threads(options.threads)
+        self.options = options
+        self.checkpoint = OUT_DIR / "checkpoint.pt"
+        resumes = options.resume and self.checkpoint.exists()
+        if resumes:
+            self.tokenizer = PreTrainedTokenizerFast.from_pretrained(OUT_DIR / "tokenizer")
+        else:
+            self.tokenizer = tokenizer_for(options.seed)
+            self.tokenizer.save_pretrained(OUT_DIR / "tokenizer")
+        self.encoder = Encoder(self.tokenizer)
+        self.model = new_model(self.tokenizer)
+        self.optimizers = optimizers_for(self.model, options.rate)
+        self.progress = Progress()
+        self.watched = watched_batches(self.encoder)
+        if resumes:
+            self._load()
+
+    def run(self) -> None:
+        """Train until the time is used, then save the model."""
+        options, progress = self.options, self.progress
+        limit_s = options.cpu_minutes * 60
+        corpus = Corpus(options.seed * 1_000_003 + progress.step)
+        rng = random.Random(options.seed + progress.step)
+        last = saved = sampled = time.process_time()
+        while progress.elapsed_s < limit_s:
+            longest = curriculum(corpus, progress.elapsed_s / limit_s)
+            for batch in batches(corpus, self.encoder, longest, rng):
+                self._step(batch, progress.elapsed_s / limit_s)
+                now = time.process_time()
+                progress.elapsed_s, last = progress.elapsed_s + now - last, now
+                if now - sampled > SAMPLE_EVERY_S:
+                    sampled = now
+                    self._report()
+                if now - saved > SAVE_EVERY_S:
+                    saved = now
+                    self._save()
+                if progress.elapsed_s >= limit_s:
+                    break
+        self._report()
+        save_model(self.model, self.tokenizer, options.out)
+
+    def _step(self, batch: Batch, done: float) -> None:
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.options.rate * rate_at(done)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bf16):
+            loss = loss_of(self.model, batch)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self.progress.step += 1
+        self.progress.tokens += batch.ids.numel()
+        self.progress.losses.append(loss.item())
+
+    def _report(self) -> None:
+        progress, recent = self.progress, self.progress.losses[-100:]
+        print(
+            f"{progress.elapsed_s / 60:5.1f} min  step {progress.step:5d}  "
+            f"{progress.tokens / 1e6:5.2f}M tokens  loss {sum(recent) / len(recent):.3f}",
+            end="",
+        )
+        with torch.inference_mode():
+            for kind, batch in self.watched.items():
+                print(f"  {kind} {loss_of(self.model, batch).item():.3f}", end="")
+        print(flush=True)
+        chat = Chat(self.model, self.tokenizer, "You are Brelda, a lamp counter in Oskmere.")
+        for line in ("hello", "what is your name?", "what do you do?", "are you an AI?"):
+            print(f"    > {line}\n      {chat.say(line)}", flush=True)
+
+    def _save(self) -> None:
+        OUT_DIR.mkdir(parents=True, exist_ok=True)
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "elapsed_s": self.progress.elapsed_s,
+            "step": self.progress.step,
+            "tokens": self.progress.tokens,
+        }
+        torch.save(state, self.checkpoint.with_suffix(".new"))
+        self.checkpoint.with_suffix(".new").replace(self.checkpoint)
+
+    def _load(self) -> None:
+        state = torch.load(self.checkpoint)
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.progress = Progress(state["elapsed_s"], state["step"], state["tokens"])
+
+
+def watched_batches(encoder: Encoder) -> dict[str, Batch]:
+    """Held-out lists and conversations, to see copying and talking apart."""
+    corpus, kinds = Corpus(5, "held_out"), {}
+    corpus.starter_share = 0.0
+    for kind, share in (("lists", 1.0), ("talk", 0.0)):
+        corpus.list_share = share
+        rows = []
+        for _ in range(8):
+            ids, learned, _ = encoder.document(corpus.document())
+            rows.append((ids[:640], learned[:640], list(range(min(len(ids), 640)))))
+        kinds[kind] = _padded(rows, encoder.pad)
+    return kinds
+
+
+def tokenizer_for(seed: int) -> PreTrainedTokenizerFast:
+    """The tokenizer of a corpus, trained on its first documents."""
+    corpus = Corpus(seed)
+    corpus.list_share = 0.1
+    texts = (turn.text for _ in range(TOKENIZER_DOCUMENTS) for turn in corpus.document())
+    return train_tokenizer(texts, VOCABULARY, CONTEXT)
+
+
+def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """Write weights as fp16, config and tokenizer to `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    copy = LlamaForCausalLM(model.config)
+    copy.load_state_dict(model.state_dict())
+    copy = copy.to(torch.float16)
+    copy.config.dtype = "float16"
+    copy.generation_config.bos_token_id = tokenizer.bos_token_id
+    copy.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.pad_token_id]
+    copy.generation_config.pad_token_id = tokenizer.pad_token_id
+    copy.save_pretrained(out)
+    tokenizer.save_pretrained(out, save_jinja_files=False)
+    size = sum(path.stat().st_size for path in out.iterdir())
+    print(json.dumps({"saved": str(out), "bytes": size}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cpu-minutes", type=float, default=40)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--resume", action="store_true", help="go on from training/out/")
+    parser.add_argument("--out", type=Path, default=MODEL_DIR)
+    Training(parser.parse_args()).run()
+
+
+if __name__ == "__main__":
+    main()
