@@ -17,7 +17,7 @@ from hermes_ui.generation.loading import (
     load,
     place,
 )
-from hermes_ui.generation.weights import parameters
+from hermes_ui.generation.weights import fingerprint, parameters
 from tests.tiny_model import write_tiny_model
 
 ON_CPU = Placement("cpu", "float32", "")
@@ -237,6 +237,17 @@ def test_the_identity_changes_with_the_weights(folder):
     assert first.identity.tokenizer_hash == second.identity.tokenizer_hash
     assert len(first.identity.tokenizer_hash) == 64
     assert first.identity.revision != second.identity.revision
+
+
+def test_weights_trained_again_have_another_fingerprint(folder):
+    before = fingerprint(folder)
+    file = folder / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+
+    file.write_bytes(data)
+
+    assert fingerprint(folder) != before
 
 
 def test_a_small_model_runs_in_float32_on_a_cpu(tiny):
