@@ -4,6 +4,7 @@ The library's own path for CPUs masks over the keys of all running requests, so 
 costs as much as everybody's context together, and a request's numbers depend on its company.
 """
 
+import threading
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 NAME = "hermes_paged"
+
+_step = threading.local()  # each engine has a thread of its own
 
 
 def attend(
@@ -40,14 +43,27 @@ def attend(
     key, value = cache.update(
         key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=kwargs
     )
-    starts_q: list[int] = kwargs["cu_seq_lens_q"].tolist()
-    starts_k: list[int] = kwargs["cu_seq_lens_k"].tolist()
+    starts_q = _numbers("q", kwargs["cu_seq_lens_q"])
+    starts_k = _numbers("k", kwargs["cu_seq_lens_k"])
     result = torch.empty_like(query)
     for i in range(len(starts_q) - 1):
         new = slice(starts_q[i], starts_q[i + 1])
         all_ = slice(starts_k[i], starts_k[i + 1])
         result[:, :, new] = _one(query[:, :, new], key[:, :, all_], value[:, :, all_], scaling)
     return result.transpose(1, 2), None
+
+
+def _numbers(which: str, starts: Tensor) -> list[int]:
+    """`starts` as numbers, read once a step: on a GPU each reading waits for it.
+
+    All layers of a step are handed the same view, and every step has a view of its own,
+    which is kept here so that no other can take its identity.
+    """
+    known: tuple[Tensor, list[int]] | None = getattr(_step, which, None)
+    if known is None or known[0] is not starts:
+        known = (starts, starts.tolist())
+        setattr(_step, which, known)
+    return known[1]
 
 
 def _one(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:

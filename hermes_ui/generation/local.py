@@ -133,7 +133,8 @@ class TransformersEngine:
     def _check_alive(self) -> None:
         if self._is_closed:
             raise EngineError("the model was closed")
-        if not self._batcher.is_running():
+        # The thread outlives its failure by a moment.
+        if self._batcher.failure or not self._batcher.is_running():
             raise EngineError(f"the model stopped: {self._batcher.failure or 'unknown reason'}")
 
     def _detokenizer(self) -> Detokenizer:

@@ -70,7 +70,8 @@ def next_tokens(
 
 def rows_with_nan(logits: Tensor) -> list[int]:
     """The rows of (rows, vocab) `logits` that have a NaN."""
-    broken: list[int] = logits.isnan().any(dim=-1).nonzero().flatten().tolist()
+    # The largest of a row with a NaN is NaN: one pass, and no second tensor of that size.
+    broken: list[int] = logits.amax(dim=-1).isnan().nonzero().flatten().tolist()
     return broken
 
 
@@ -96,16 +97,19 @@ def _drawn(
 ) -> Tensor:
     """One token a row out of its candidates."""
     vocab = scaled.shape[-1]
+    seeds = [each.seed or 0 for each in params]
+    if all(each.top_k == each.min_p == 0 and each.top_p == 1 for each in params):
+        every = torch.arange(vocab, device=scaled.device).expand(scaled.shape)
+        return (scaled + gumbel(seeds, steps, every)).argmax(dim=-1)
     top_k = _column(scaled, [each.top_k or vocab for each in params])
     top_p = _column(scaled, [each.top_p for each in params])
     min_p = _column(scaled, [each.min_p for each in params])
-    total = scaled.logsumexp(dim=-1)
     for width in (min(candidates, vocab), vocab):
         ranked, ids = scaled.topk(width, dim=-1) if width < vocab else _sorted(scaled)
-        if width == vocab or bool(_suffices(ranked, total, top_k, top_p, min_p).all()):
+        if width == vocab or _suffices(ranked, scaled, top_k, top_p, min_p):
             break
     kept = keep_top_p(keep_top_k(keep_min_p(ranked, min_p), top_k), top_p)
-    noisy = kept + gumbel([each.seed or 0 for each in params], steps, ids)
+    noisy = kept + gumbel(seeds, steps, ids)
     return ids.gather(-1, noisy.argmax(dim=-1, keepdim=True)).squeeze(-1)
 
 
@@ -114,17 +118,18 @@ def _sorted(scaled: Tensor) -> tuple[Tensor, Tensor]:
     return ranked, ids
 
 
-def _suffices(ranked: Tensor, total: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
-    """(rows,) whether no token outside of `ranked` can be kept.
+def _suffices(ranked: Tensor, scaled: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> bool:
+    """Whether no token of `scaled` outside of `ranked` can be kept in any row.
 
-    `total` is the log of the row's whole mass; the nucleus within min_p and top_k is never
-    larger than that of the whole row.
+    The nucleus within min_p and top_k is never larger than that of the whole row.
     """
-    enough_by_rank = top_k <= ranked.shape[-1]
-    enough_by_share = ranked[:, -1] < ranked[:, 0] + min_p.log()
-    mass = (ranked.logsumexp(dim=-1) - total).exp()
-    enough_by_mass = (mass > top_p + 1e-4) & (top_p < 1)
-    return enough_by_rank | enough_by_share | enough_by_mass
+    by_rank = top_k <= ranked.shape[-1]
+    by_share = ranked[:, -1] < ranked[:, 0] + min_p.log()
+    enough = by_rank | by_share
+    if not bool(enough.all()):
+        mass = (ranked.logsumexp(dim=-1) - scaled.logsumexp(dim=-1)).exp()
+        enough |= (mass > top_p + 1e-4) & (top_p < 1)
+    return bool(enough.all())
 
 
 def keep_min_p(ranked: Tensor, min_p: Tensor) -> Tensor:
