@@ -14,7 +14,7 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/pytest -q
 
 bench: .venv/dev.stamp
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for name in startup storage streaming; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 .venv/run.stamp: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -1,6 +1,6 @@
 """How long a newcomer waits: the page beside `import gradio`, and the embedded model after it.
 
-    python benchmarks/startup.py [--rounds 3]
+    python -m benchmarks.startup [--rounds 3]
 
 Every round starts fresh processes, one after the other; the table gives medians.
 """

@@ -1,6 +1,6 @@
 """What long conversations cost: opening one, and everything on a send beside generation.
 
-    python benchmarks/storage.py [--rounds 30]
+    python -m benchmarks.storage [--rounds 30]
 
 Conversations of several lengths stand in one SQLite file and are measured in turn, so
 that a noisy machine hits all of them alike. The table gives medians and ratios.

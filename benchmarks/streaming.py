@@ -1,6 +1,6 @@
 """What one streamed update costs the server, in a short chat and in a long one.
 
-    python benchmarks/streaming.py [--words 300]
+    python -m benchmarks.streaming [--words 300]
 
 The app and a plain `gr.Chatbot` app stream the same reply at the same pace, each in a
 process of its own and one after the other, in chats of 10 and of 1,000 messages. Counted
