@@ -1,9 +1,10 @@
 """Messages: the tree, and the windows and paths that are read from it."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Connection, literal, select
+from sqlalchemy import CTE, ColumnElement, Connection, Select, bindparam, literal, select
 
 from storage.base import (
     StoreBase,
@@ -18,6 +19,7 @@ from storage.models import Conversation, Message, Run, Seal
 from storage.rows import ConversationRow, MessageRow, NewMessage, RunRow, SealRow, Siblings, Window
 
 MESSAGES = Message.__table__
+NO_LIMIT = 2**31 - 1
 
 
 class Messages(StoreBase):
@@ -120,8 +122,10 @@ class Messages(StoreBase):
                 raise NotFound("message", message_id)
             end = conversation.leaf_id
             wanted = min(message.depth + limit, leaf_depth)
-            step = _lineage(owner, conversation.leaf_id, leaf_depth - wanted + 1)
-            end = connection.scalar(select(step.c.id).where(step.c.depth == wanted)) or end
+            steps = leaf_depth - wanted + 1
+            given = {"leaf": conversation.leaf_id, "owner": owner, "steps": steps}
+            step = _lineage()
+            end = connection.scalar(select(step.c.id).where(step.c.depth == wanted), given) or end
         return self.window(owner, conversation_id, end=end, limit=limit)
 
     def descend(self, owner: str, message_id: str) -> str:
@@ -195,24 +199,30 @@ def _head(
     return as_row(ConversationRow, found), run, -1 if depth is None else depth
 
 
-def _lineage(owner: str, leaf_id: str, limit: int | None) -> CTE:
-    """Ids and depths of `leaf_id` and its ancestors, at most `limit` of them."""
+@cache  # building it takes longer than running it
+def _lineage() -> CTE:
+    """Ids and depths of the message :leaf of :owner and its ancestors, at most :steps of them."""
     start = select(MESSAGES.c.id, MESSAGES.c.parent_id, MESSAGES.c.depth, literal(1).label("step"))
-    start = start.where(MESSAGES.c.id == leaf_id, MESSAGES.c.owner == owner)
+    start = start.where(MESSAGES.c.id == bindparam("leaf"), MESSAGES.c.owner == bindparam("owner"))
     lineage = start.cte("lineage", recursive=True)
     parent = MESSAGES.alias()
-    up: Any = select(parent.c.id, parent.c.parent_id, parent.c.depth, lineage.c.step + 1).join(
+    up = select(parent.c.id, parent.c.parent_id, parent.c.depth, lineage.c.step + 1).join(
         lineage, parent.c.id == lineage.c.parent_id
     )
-    return lineage.union_all(up if limit is None else up.where(lineage.c.step < limit))
+    return lineage.union_all(up.where(lineage.c.step < bindparam("steps")))
+
+
+@cache
+def _climbing() -> Select[Any]:
+    lineage = _lineage()
+    query = select(MESSAGES).join(lineage, MESSAGES.c.id == lineage.c.id)
+    return query.order_by(MESSAGES.c.depth.desc())
 
 
 def _climb(connection: Connection, owner: str, leaf_id: str, limit: int | None) -> list[MessageRow]:
     """`leaf_id` and its ancestors, newest first; empty when it is not the owner's."""
-    lineage = _lineage(owner, leaf_id, limit)
-    query = select(MESSAGES).join(lineage, MESSAGES.c.id == lineage.c.id)
-    rows = connection.execute(query.order_by(MESSAGES.c.depth.desc())).mappings()
-    return [as_row(MessageRow, row) for row in rows]
+    given = {"leaf": leaf_id, "owner": owner, "steps": limit or NO_LIMIT}
+    return [as_row(MessageRow, row) for row in connection.execute(_climbing(), given).mappings()]
 
 
 def _siblings(
