@@ -212,7 +212,7 @@ class ReplyWriter:
         if live.said:
             message = NewMessage("assistant", live.prefix + live.said, finish_reason="interrupted")
             self._store.finish_run(
-                live.owner, live.run_id, message, {"error": error}, live.chunk_list
+                live.owner, live.run_id, message, {"error": error}, live.chunk_list, error=error
             )
         else:
             self._store.fail_run(live.owner, live.run_id, error)

@@ -108,9 +108,19 @@ class RunRecords(StoreBase):
             return own_run(connection, owner, run_id)
 
     def finish_run(
-        self, owner: str, run_id: str, message: NewMessage, seal: dict[str, Any], chunks: Chunks
+        self,
+        owner: str,
+        run_id: str,
+        message: NewMessage,
+        seal: dict[str, Any],
+        chunks: Chunks,
+        *,
+        error: str = "",
     ) -> MessageRow:
         """Store the reply and its seal, show it if nobody has moved on, and end the run.
+
+        Args:
+            error: Why the reply broke off, which whoever follows later is told too.
 
         Raises:
             Conflict: the run is over already.
@@ -118,7 +128,8 @@ class RunRecords(StoreBase):
         with self._writing() as connection:
             run = _still_running(connection, owner, run_id)
             row = _store_reply(connection, run, message, seal, chunks)
-            _end(connection, run_id, "done", text=message.content)
+            status = "failed" if error else "done"
+            _end(connection, run_id, status, text=message.content, error=error or None)
             return row
 
     def fail_run(self, owner: str, run_id: str, error: str) -> None:
