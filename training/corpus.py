@@ -1,12 +1,17 @@
-"""The training text: conversations of invented people, and lists that teach copying.
+"""The training text: conversations of invented people, calls of functions, filled forms, and
+lists that teach copying.
 
-The same seed gives the same corpus. The held-out split has other names, places and trades.
+The same seed gives the same corpus. The held-out split has other names, places and trades,
+other functions and other forms.
 """
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from training.dialogue import Talk, Turn, known_at_start
+from training.forms import ask_for, draw_form, fill
+from training.functions import call, draw_functions, offer, refuse
 from training.grammar import load, pick
 from training.lists import list_document
 from training.prompts import PromptWriter
@@ -16,69 +21,122 @@ from training.world import Inventor, Split, World
 LENGTHS = ("short", "middle", "long")
 
 
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What a corpus is made of; `lists` is of all documents, the others of the rest."""
+
+    lists: float = 0.1
+    starters: float = 0.2
+    functions: float = 0.22
+    forms: float = 0.12
+    lengths: tuple[float, float, float] = (0.4, 0.4, 0.2)  # of system prompts, see LENGTHS
+    exchanges: tuple[int, int] = (3, 9)
+
+
 class Corpus:
     """An endless, repeatable stream of documents, each a list of turns.
 
     Args:
         seed: The same seed gives the same documents.
         split: Which names, places and trades occur.
-        list_share: How many documents are lists for copying; may be set while drawing.
-        lengths: Relative weights of short, middle and long system prompts.
+        mix: May be set while drawing.
     """
 
-    def __init__(self, seed: int, split: Split = "train") -> None:
+    def __init__(self, seed: int, split: Split = "train", mix: Mix | None = None) -> None:
         self.inventor = Inventor(random.Random(seed), split)
-        self.list_share = 0.33
-        self.starter_share = 0.15  # of the conversations
-        self.lengths = (0.4, 0.4, 0.2)
-        self.exchanges = (3, 9)
+        self.mix = mix or Mix()
 
     def __iter__(self) -> Iterator[list[Turn]]:
         while True:
             yield self.document()
 
     def document(self) -> list[Turn]:
-        rng = self.inventor.rng
-        if rng.random() < self.list_share:
+        rng, mix = self.inventor.rng, self.mix
+        if rng.random() < mix.lists:
             return list_document(self.inventor)
-        if rng.random() < self.starter_share and (
-            turns := starter_document(self.inventor, self.exchanges)
-        ):
+        roll = rng.random()
+        if roll < mix.starters and (turns := starter_document(self.inventor, mix.exchanges)):
             return turns
+        roll -= mix.starters
+        if 0 <= roll < mix.functions:
+            return self.calls()
+        roll -= mix.functions
+        if 0 <= roll < mix.forms:
+            return self.forms()
         return self.conversation()
 
     def conversation(self) -> list[Turn]:
         """A system prompt, at times an example dialogue, a greeting, and some exchanges."""
+        talk = self._talk()
+        self._open(talk, examples_share=0.15)
+        for _ in range(self.inventor.rng.randint(*self.mix.exchanges)):
+            talk.step()
+        return talk.turns
+
+    def calls(self) -> list[Turn]:
+        """A conversation with functions on offer; not everything that is said needs one."""
         rng = self.inventor.rng
-        talk = start_talk(self.inventor, rng.choices(LENGTHS, self.lengths)[0])
-        if rng.random() < 0.15:
+        functions = draw_functions(self.inventor, rng.choices((1, 2, 3, 4), (3, 4, 3, 1))[0])
+        alone = rng.random() < 0.25
+        talk = helpful_assistant(self.inventor) if alone else self._talk(longest=1)
+        offer(talk, functions, alone=alone)
+        if not alone:
+            self._open(talk, examples_share=0.05)
+        for _ in range(rng.randint(*self.mix.exchanges)):
+            roll = rng.random()
+            if roll < 0.55:
+                call(talk, rng.choice(functions))
+            elif roll < 0.68:
+                refuse(talk, functions)
+            else:
+                talk.step()
+        return talk.turns
+
+    def forms(self) -> list[Turn]:
+        """One form, filled several times."""
+        rng = self.inventor.rng
+        alone = rng.random() < 0.5
+        talk = helpful_assistant(self.inventor) if alone else self._talk(longest=1)
+        form = draw_form(self.inventor)
+        ask_for(talk, form, alone=alone)
+        if not alone and rng.random() < 0.5:
+            talk.turns.append(Turn("assistant", greeting(talk)))
+        for _ in range(rng.randint(1, 5)):
+            fill(talk, form)
+        return talk.turns
+
+    def _talk(self, longest: int = 2) -> Talk:
+        lengths = self.mix.lengths[: longest + 1]
+        return start_talk(self.inventor, self.inventor.rng.choices(LENGTHS[: longest + 1], lengths)[0])
+
+    def _open(self, talk: Talk, *, examples_share: float) -> None:
+        rng = self.inventor.rng
+        if rng.random() < examples_share:
             talk.turns += examples(talk)
         if rng.random() < 0.75:
             talk.turns.append(Turn("assistant", greeting(talk)))
-        for _ in range(rng.randint(*self.exchanges)):
-            talk.step()
-        return talk.turns
 
 
 def start_talk(inventor: Inventor, length: str, world: World | None = None) -> Talk:
     """A talk with only its system turn."""
     rng = inventor.rng
     if world is None:
-        world = inventor.world()
         if rng.random() < 0.04:
-            return helpful_assistant(inventor, world)
+            return helpful_assistant(inventor)
+        world = inventor.world()
     user = inventor.first_name() if rng.random() < 0.5 else None
     system = PromptWriter(world, inventor, user, length).write()
     known = known_at_start(world, system, user if user and user in system else None)
     return Talk(world, inventor, known, turns=[Turn("system", system)])
 
 
-def helpful_assistant(inventor: Inventor, world: World) -> Talk:
+def helpful_assistant(inventor: Inventor) -> Talk:
     """No persona at all: the model answers as itself."""
     system = inventor.rng.choice((
         "You are a helpful assistant.", "You are a helpful, honest assistant.",
         "You are Hermes Mini, a helpful assistant.", "You are an assistant. Answer briefly.",
     ))  # fmt: skip
+    world = inventor.world()
     world.values["name"] = "Hermes Mini"
     world.style, world.acts, world.stated = "plain", False, set()
     return Talk(world, inventor, {"name": "Hermes Mini"}, turns=[Turn("system", system)])

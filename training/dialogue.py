@@ -21,8 +21,8 @@ FACT_KEYS = {
 
 # How often a kind of turn comes up, relative to the others.
 WEIGHTS = {
-    "fact": 22, "name": 7, "identity": 9, "talk": 42, "told": 14, "recalled": 16, "both": 4,
-    "is_it": 4, "topic": 8,
+    "fact": 24, "name": 9, "identity": 9, "talk": 40, "told": 18, "recalled": 24, "both": 4,
+    "is_it": 4,
 }  # fmt: skip
 TALK = tuple(key for key in load("talk") if key not in ("name", "lost", "self"))
 TOLD = tuple(load("people"))
@@ -46,6 +46,7 @@ class Talk:
     inventor: Inventor
     known: dict[str, str]  # what may be used in an answer
     told: dict[str, dict[str, str]] = field(default_factory=dict)  # by kind, see people.yaml
+    barred: set[str] = field(default_factory=set)  # facts that are not asked for
     turns: list[Turn] = field(default_factory=list)
 
     @property
@@ -71,14 +72,14 @@ class Talk:
 
     def _fact(self) -> bool:
         """Ask for a fact, mostly one that was stated."""
-        stated = sorted(self.world.stated)
+        stated = sorted(self.world.stated - self.barred)
         if stated and self.rng.random() < 0.86:
             fact = "place" if "place" in stated and self.rng.random() < 0.12 else (
                 "trade" if "trade" in stated and self.rng.random() < 0.12
                 else self.rng.choice(stated)
             )  # fmt: skip
         else:
-            fact = self.rng.choice(FACTS)
+            fact = self.rng.choice([fact for fact in FACTS if fact not in self.barred])
         asked, answer = self.about_fact(fact)
         self.exchange(asked, answer)
         return True
@@ -232,9 +233,10 @@ class Talk:
 
     def _both(self) -> bool:
         """Two questions in one message, answered one after the other."""
-        facts = self.rng.sample(sorted(self.world.stated), min(2, len(self.world.stated)))
-        if len(facts) < 2:
+        stated = sorted(self.world.stated - self.barred)
+        if len(stated) < 2:
             return False
+        facts = self.rng.sample(stated, 2)
         asked, answers = zip(*(self.about_fact(fact) for fact in facts), strict=True)
         if self.rng.random() < 0.5:
             name = load("talk")["name"]

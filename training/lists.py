@@ -3,6 +3,9 @@
 Without them a model of this size does not learn to take an unseen name from its prompt.
 """
 
+import json
+import random
+
 from training.dialogue import Turn
 from training.world import Inventor
 
@@ -28,10 +31,18 @@ def _invented(inventor: Inventor) -> str:
 
 
 def _repeated(inventor: Inventor) -> list[Turn]:
+    """The same words three times, with other marks around them now and then."""
     rng = inventor.rng
     items = [_invented(inventor) for _ in range(rng.randint(6, 20))]
-    text = rng.choice((", ", " ", "\n", ". ", " and ")).join(items)
-    return [Turn("list", text), Turn("list", text, learned=True), Turn("list", text, learned=True)]
+    first = _joined(items, rng)
+    again = [first if rng.random() < 0.5 else _joined(items, rng) for _ in range(2)]
+    return [Turn("list", first), *(Turn("list", text, learned=True) for text in again)]
+
+
+def _joined(items: list[str], rng: random.Random) -> str:
+    if rng.random() < 0.3:
+        return json.dumps(items, ensure_ascii=False)
+    return str(rng.choice((", ", " ", "\n", ". ", " and ", "! ", ": "))).join(items)
 
 
 def _pairs(inventor: Inventor) -> list[Turn]:
@@ -39,7 +50,8 @@ def _pairs(inventor: Inventor) -> list[Turn]:
     rng = inventor.rng
     keys = [_invented(inventor) for _ in range(rng.randint(3, 9))]
     values = [_invented(inventor) for _ in keys]
-    pattern = rng.choice(("{} is {}.", "{}: {}", "{} has {}.", "{} lives in {}.", "{} = {}"))
+    pattern = rng.choice(("{} is {}.", "{}: {}", "{} has {}.", "{} lives in {}.", "{} = {}",
+                          '"{}": "{}"'))
     lines = [pattern.format(key, value) for key, value in zip(keys, values, strict=True)]
     turns = [Turn("system", rng.choice((" ", "\n")).join(lines))]
     order = list(zip(keys, values, strict=True))

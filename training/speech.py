@@ -1,6 +1,7 @@
 """How a persona says it: style words, contractions, *actions*, a question back."""
 
 import random
+import re
 from collections.abc import Mapping
 
 from training.grammar import load, pick
@@ -9,6 +10,10 @@ from training.world import World
 TAIL_SHARE = 0.22
 ACTION_SHARE = 0.55  # of the replies of a persona that acts
 CONTRACTION_SHARE = 0.5  # of the plain replies
+BOTH_MARKS_SHARE = 0.2  # of the styled replies
+TERSE_WORDS = 10  # at most, actions not counted
+
+_FULL_STOP = re.compile(r"\.(?=\s|$)")
 
 
 def say(
@@ -33,13 +38,26 @@ def styled(text: str, style: str, rng: random.Random) -> str:
     for plain, other in rules.get("swap", {}).items():
         text = text.replace(plain, other)
     if style == "cheerful":
-        text = "".join("!" if c == "." and rng.random() < 0.75 else c for c in text)
+        text = _FULL_STOP.sub(lambda dot: "!" if rng.random() < 0.75 else dot.group(), text)
     image = {key: rng.choice(options) for key, options in load("style")["poetic_words"].items()}
     before = rng.choice(rules["before"])
     after = rng.choice(rules["after"]).format(**image)
-    if before and after and rng.random() < 0.5:  # one mark is enough
-        return text + after if rng.random() < 0.5 else before + text
-    return before + text + after
+    if rng.random() < BOTH_MARKS_SHARE or not (before and after):
+        return before + text + after
+    return before + text if rng.random() < 0.5 else text + after
+
+
+def has_style(text: str, style: str) -> bool:
+    """Whether the words of `text` show `style`: one of its marks, or for terse few words."""
+    rules, text = load("style"), f" {text.lower()} "
+    if style == "terse":
+        return len(re.sub(r"\*[^*]*\*", "", text).split()) <= TERSE_WORDS
+    if style == "cheerful":
+        return "!" in text
+    marks = [*rules[style]["before"], *rules[style]["after"], *rules[style].get("swap", {}).values()]
+    if style == "poetic":
+        marks = [*rules["poetic_words"]["verb"], *rules["poetic_words"]["image"]]
+    return any(mark.lower().strip(" .,!:") in text for mark in marks if mark.strip(" .,!:"))
 
 
 def contracted(text: str) -> str:

@@ -23,8 +23,10 @@ BEFORE_SENTENCES = (
 )  # fmt: skip
 
 
-def typed(text: str, rng: random.Random, known: Mapping[str, str]) -> str:
-    """`text` as somebody might type it."""
+def typed(
+    text: str, rng: random.Random, known: Mapping[str, str], *, slips: bool = True
+) -> str:
+    """`text` as somebody might type it; without `slips` every word stays as it is."""
     roll = rng.random()
     if roll < 0.1 and text[0] != "*":
         text = rng.choice(BEFORE) + text
@@ -39,6 +41,8 @@ def typed(text: str, rng: random.Random, known: Mapping[str, str]) -> str:
         text += rng.choice((".", ".", "!"))
     elif text[-1] in "?.!" and rng.random() < 0.22:
         text = text.rstrip("?.!")
+    if not slips:
+        return text
     if rng.random() < 0.03:
         text = _slip(text, rng)
     if rng.random() < 0.06 and text.isascii() and "{" not in text:
