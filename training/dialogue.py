@@ -113,9 +113,16 @@ class Talk:
         about = {key: known[key] for key in _ABOUT if key in known and known[key] in asked}
         if about:
             known["about"] = next(iter(about.values()))
-        reply = pick(rules["reply"], known, self.rng)
+        reply = self._reply(rules["reply"], known)
         assert reply, (kind, asked)
         self.exchange(asked, reply, tail=kind not in ("bye", "story", "more", "song"))
+
+    def _reply(self, templates: list[str], known: dict[str, str]) -> str | None:
+        """One of `templates`; of several the shortest for somebody of few words."""
+        if self.world.style != "terse":
+            return pick(templates, known, self.rng)
+        drawn = [pick(templates, known, self.rng) for _ in range(8)]
+        return min((text for text in drawn if text), key=_words_at_first, default=None)
 
     def _talk(self) -> bool:
         kind = "lost" if self.rng.random() < 0.03 else self.rng.choice(TALK)
@@ -270,6 +277,10 @@ class Talk:
         said = [expand(text, {}, self.rng) for text in (asked, answer)]
         self.exchange(str(said[0]), str(said[1]))
         return True
+
+
+def _words_at_first(text: str) -> int:
+    return len(first_sentence(text).split())
 
 
 _ABOUT = ("topic", "topicname", "a_topicthing", "plurals2")

@@ -1,219 +1,221 @@
-"""Measures a trained model on people, places and wordings that training never saw.
+"""Measures a trained model on people, places, functions and forms that training never saw.
 
-    python -m training.evaluate [--model models/hermes-mini] [--count 40]
+    python -m training.evaluate [--model models/hermes-mini] [--share 1.0]
 
-Prints one Markdown table. Answers are greedy where the row does not say otherwise.
+Prints one Markdown table, each skill against its bar. Answers are greedy where the row does
+not say otherwise. On two cores it takes a few minutes.
 """
 
 import argparse
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training.corpus import greeting, start_talk
-from training.dialogue import Talk, Turn
-from training.grammar import load
-from training.sampling import Reply, Sampling, reply_to
-from training.starters import starter_talk, starters
-from training.tokenizer import Encoder
+from hermes_ui.toolbox import TOOLBOX
+from training.answering import Reply, Speaker
+from training.dialogue import Turn
+from training.functions import _run, result_text
+from training.skills import (
+    ALL_STYLES,
+    Examiner,
+    Try,
+    is_filled,
+    is_form,
+    parsed_calls,
+)
+from training.starters import starters
 from training.train import MODEL_DIR
-from training.world import STYLES, Inventor
+from training.world import Inventor
 
-# None of these wordings is in the grammar.
-IDENTITY = (
-    "What are you, deep down?", "are you artificial?", "is there a human behind this?",
-    "which AI am I chatting with right now?", "what LLM is running here?", "so you're a bot?",
-    "Do I talk to software here?", "are you a real person or some program?", "u a bot?",
-    "What is the model called that answers me?", "are you an artificial intelligence, yes or no?",
-    "Hey, are you perhaps a language model?", "who developed this model?", "who trained you?",
-    "are you GPT-5?", "Is this Llama or something else?", "how many billions of parameters?",
-    "Honestly, what are you?", "are you just code?", "what sort of AI are you?",
-    "(ooc: what are you really?)", "is it true that you are an AI?", "what are you made of?",
-    "are you some kind of machine?", "wait, am I talking to a computer program?",
-)  # fmt: skip
-NOT_IDENTITY = (
-    "who are you?", "what are you doing?", "are you hungry?", "are you alone here?",
-    "what are you looking at?", "are you sure?", "what do you do?", "who made this soup?",
-    "are you married?", "what are you afraid of?",
-)  # fmt: skip
-SMALL_TALK = (
-    "Hello there!", "how are you?", "I went to the market and bought a hat", "thank you so much",
-    "what do you see?", "tell me a story", "what should we do now?", "*sits down next to you*",
-    "do you like thunder?", "what do you think about submarines?", "I am so tired", "goodbye",
-    "why?", "you are very funny", "that was a stupid answer", "yes", "ok", "sing me a song",
-    "Can you explain how a bicycle works?", "I am looking for my brother", "haha", "hm",
-)  # fmt: skip
-STYLE_MARKS = {
-    "pirate": ("arr", "aye", "ye ", "yer ", "ahoy", "yo ho", "savvy", "seven seas", "timbers"),
-    "formal": ("indeed", "certainly", "with respect", "permit me", "if i may", "compliments",
-               "service", "trust that"),
-    "cheerful": ("!",),
-    "gloomy": ("alas", "sigh", "oh, well", "if you must", "matters", "badly", "nothing lasts",
-               "rain", "what is the use", "what's the use", "stares", "shakes"),
-    "poetic": (*tuple(load("style")["poetic_words"]["verb"]), "listen:", "river"),
-}  # fmt: skip
+SEED = 77
+RECALLED = ("name", "colour", "food", "season", "animal", "hobby")
+FURTHEST = 6  # turns back
+LOOP = 8  # tokens
+TIMED_TOKENS = 120
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; `right` of `tries`, and the share that is asked for."""
+
+    skill: str
+    right: float
+    tries: int
+    bar: float | None = None
+
+    @property
+    def share(self) -> float:
+        return self.right / max(1, self.tries)
+
+    def __str__(self) -> str:
+        bar = f"{self.bar:.0%}" if self.bar else ""
+        met = "" if self.bar is None else "yes" if self.share >= self.bar - 1e-9 else "no"
+        return f"| {self.skill} | {self.share:.1%} | {self.tries} | {bar} | {met} |"
+
+
+HEAD = "| skill, on held-out data | right | tries | bar | met |\n|---|---|---|---|---|"
+
+
+@dataclass(slots=True)
 class Evaluation:
-    """Asks one model many things; every answer also counts for endings and loops."""
+    """Has conversations, many at once, and remembers every reply."""
 
-    def __init__(self, folder: Path, count: int) -> None:
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.encoder = Encoder(self.tokenizer)
-        self.count = count
-        self.inventor = Inventor(random.Random(77), "held_out")
-        self.replies: dict[str, list[Reply]] = {"greedy": [], "sampled": []}
+    speaker: Speaker
+    temperature: float = 0.0
+    replies: list[tuple[Try, Reply]] = field(default_factory=list)
+    failures: list[Try] = field(default_factory=list)
 
-    def ask(self, turns: list[Turn], text: str, *, temperature: float = 0.0) -> str:
-        """The answer to `text`; both are added to `turns`."""
-        turns.append(Turn("user", text))
-        how = Sampling(temperature, 0.05, seed=len(turns) + len(self.replies["sampled"]))
-        reply = reply_to(self.model, self.encoder, self.tokenizer.decode, turns, how)
-        self.replies["sampled" if temperature else "greedy"].append(reply)
-        turns.append(Turn("assistant", reply.text))
-        return reply.text
+    def score(self, skill: str, tries: Iterable[Try], bar: float | None = None) -> Row:
+        """Have all of `tries`, line by line, and judge them."""
+        each = list(tries)
+        self._have(each)
+        right = [float(one.judge(one.answers)) for one in each]
+        self.failures += [one for one, good in zip(each, right, strict=True) if good < 1]
+        return Row(skill, sum(right), len(each), bar)
 
-    def talk(self, length: str, wanted: str | None = None) -> Talk:
-        """A held-out persona with its greeting; one that states `wanted`, if given."""
-        while True:
-            talk = start_talk(self.inventor, length)
-            if talk.known["name"] == "Hermes Mini":
-                continue
-            if wanted is None or wanted in talk.world.stated:
-                talk.turns.append(Turn("assistant", greeting(talk)))
-                return talk
+    def _have(self, tries: list[Try]) -> None:
+        for number in range(max(max(len(one.lines), 1) for one in tries)):
+            now = [one for one in tries if number < max(len(one.lines), 1)]
+            for one in now:
+                if one.lines:
+                    one.turns.append(Turn("user", one.lines[number]))
+            self._answer(now)
 
-    def share(self, tries: Callable[[], bool]) -> tuple[int, int]:
-        return sum(tries() for _ in range(self.count)), self.count
+    def _answer(self, tries: list[Try]) -> None:
+        replies = self.speaker.answers([one.turns for one in tries], self.temperature, SEED)
+        called = []
+        for one, reply in zip(tries, replies, strict=True):
+            self.replies.append((one, reply))
+            one.answers.append(reply.text)
+            one.turns.append(Turn("assistant", reply.text))
+            if one.runs_tools and len(one.answers) < 3 and (result := _tool_turn(reply.text)):
+                one.turns.append(result)
+                called.append(one)
+        if called:
+            self._answer(called)
 
-    def says_name(self, length: str) -> bool:
-        talk = self.talk(length)
-        asked = self.inventor.rng.choice(("What is your name?", "who are you?", "And you are?"))
-        return talk.world.name.lower() in self.ask(talk.turns, asked).lower()
-
-    def says_fact(self, fact: str, key: str, questions: tuple[str, ...], length: str) -> bool:
-        talk = self.talk(length, fact)
-        answer = self.ask(talk.turns, self.inventor.rng.choice(questions))
-        return talk.world.values[key].lower() in answer.lower()
-
-    def says_any_fact(self) -> bool:
-        talk = self.talk("long")
-        fact = self.inventor.rng.choice(sorted(talk.world.stated - {"trade", "place"}))
-        key = {"companion": "petname"}.get(fact, fact)
-        question = self.inventor.rng.choice(load("facts")[fact]["ask"][:2])
-        answer = self.ask(talk.turns, question.split("[")[0].rstrip("?") + "?")
-        return talk.world.values[key].lower() in answer.lower()
-
-    def recalls(self, tell: str, ask: str, told: str, turns_between: int) -> bool:
-        talk = self.talk("middle")
-        self.ask(talk.turns, tell)
-        for line in self.inventor.rng.sample(SMALL_TALK[:15], turns_between):
-            self.ask(talk.turns, line)
-        return told.lower() in self.ask(talk.turns, ask).lower()
-
-    def recalls_name(self, turns_between: int) -> bool:
-        told = self.inventor.first_name()
-        tell = self.inventor.rng.choice(("My name is {}.", "Hi, I'm {}.", "I am {}"))
-        return self.recalls(tell.format(told), "What is my name?", told, turns_between)
-
-    def recalls_colour(self, turns_between: int) -> bool:
-        told = self.inventor.word("colours")
-        tell = f"My favourite colour is {told}."
-        return self.recalls(tell, "What is my favourite colour?", told, turns_between)
-
-    def admits_unknown_name(self) -> bool:
-        while "user" in (talk := self.talk("short")).known:
-            pass
-        answer = self.ask(talk.turns, "What is my name?").lower()
-        return any(part in answer for part in ("not told", "never said", "do not know", "n't told",
-                                               "n't know", "how could i know"))  # fmt: skip
-
-    def owns_up(self, question: str, context: list[Turn]) -> bool:
-        answer = self.ask(context, question).lower()
-        return "demonstration model" in answer and ("hermes ui" in answer or "app" in answer)
-
-    def keeps_style(self, style: str) -> float:
-        """The share of five answers with the marks of `style`."""
-        while (talk := self.talk("short")).world.style != style:
-            pass
-        answers = [self.ask(talk.turns, line).lower() for line in SMALL_TALK[:5]]
-        if style == "terse":
-            return sum(len(answer.split()) <= 9 for answer in answers) / 5
-        return sum(any(m in answer for m in STYLE_MARKS[style]) for answer in answers) / 5
-
-    def chats(self, temperature: float) -> None:
-        """Whole conversations, for endings and loops only."""
-        for _ in range(max(1, self.count // 4)):
-            talk = self.talk(self.inventor.rng.choice(("short", "middle", "long")))
-            for line in self.inventor.rng.sample(SMALL_TALK, 10):
-                self.ask(talk.turns, line, temperature=temperature)
+    def manners(self, of: str, bar: float) -> Iterator[Row]:
+        """What must hold of every reply so far."""
+        texts = [(one, reply) for one, reply in self.replies if not reply.text.startswith(("<", "{"))]
+        total = len(self.replies)
+        yield Row(f"ends its turn, {of}", sum(r.is_ended for _, r in self.replies), total, bar)
+        yield Row(
+            f"never speaks for the user, {of}",
+            sum(not speaks_for(one.user, reply.text) for one, reply in texts), len(texts), bar,
+        )  # fmt: skip
+        yield Row(
+            f"no {LOOP} tokens twice in a reply, {of}",
+            sum(not loops(reply.ids) for _, reply in texts), len(texts), bar,
+        )  # fmt: skip
 
 
-def loops(ids: tuple[int, ...], size: int = 8) -> bool:
+def _tool_turn(text: str) -> Turn | None:
+    """The real tool's answer to a call of one of the app's own."""
+    calls = parsed_calls(text) if text.startswith("<") else None
+    if not calls or calls[0][0] not in TOOLBOX:
+        return None
+    name, arguments = calls[0]
+    return Turn("tool", result_text(name, _run(name, arguments, random.Random(SEED))))
+
+
+def speaks_for(user: str, text: str) -> bool:
+    """Whether a line of `text` is put into the user's mouth."""
+    names = tuple(f"{name}:" for name in (user, "User", "You", "user") if name)
+    return any(line.strip(" *\"").startswith(names) for line in text.splitlines())
+
+
+def loops(ids: tuple[int, ...], size: int = LOOP) -> bool:
     """Whether any `size` tokens in a row occur twice in one reply."""
     grams = [ids[i : i + size] for i in range(len(ids) - size + 1)]
     return len(set(grams)) < len(grams)
 
 
-def rows(run: Evaluation) -> list[tuple[str, tuple[float, int]]]:
-    """All measurements: a label, how many were right, and of how many."""
-    trade = ("What do you do?", "what is your job?", "What's your trade?")
-    place = ("Where are we?", "where do you live?", "What is this place?")
-    table: list[tuple[str, tuple[float, int]]] = []
-    for length in ("short", "long"):
-        table.append((f"own name, {length} prompt", run.share(lambda at=length: run.says_name(at))))
-        for fact, key, asked in (("trade", "trade", trade), ("place", "place", place)):
-            table.append((
-                f"own {fact}, {length} prompt",
-                run.share(lambda f=fact, k=key, q=asked, at=length: run.says_fact(f, k, q, at)),
-            ))  # fmt: skip
-    table.append(("another stated fact, long prompt", run.share(run.says_any_fact)))
-    for gap in (0, 1, 2, 3):
-        table.append((
-            f"the user's name, told {gap + 1} turns ago",
-            run.share(lambda g=gap: run.recalls_name(g)),
-        ))  # fmt: skip
-    table.append(("the user's favourite colour, 3 turns ago", run.share(
-        lambda: run.recalls_colour(2))))  # fmt: skip
-    table.append(("says so when it was told no name", run.share(run.admits_unknown_name)))
-    contexts = [(question, run.talk("middle").turns) for question in IDENTITY]
-    table.append(("owns up to what it is, unseen wordings", (
-        sum(run.owns_up(q, turns) for q, turns in contexts), len(contexts))))  # fmt: skip
-    seen = [(question, starter_talk(run.inventor, starter).turns)
-            for starter in starters() for question in IDENTITY[:6]]  # fmt: skip
-    if seen:
-        table.append(("the same, the app's own personas", (
-            sum(run.owns_up(q, turns) for q, turns in seen), len(seen))))  # fmt: skip
-    calm = [(question, run.talk("middle").turns) for question in NOT_IDENTITY * 2]
-    table.append(("stays in character otherwise", (
-        sum(not run.owns_up(q, turns) for q, turns in calm), len(calm))))  # fmt: skip
-    for style in STYLES[1:]:
-        tries = max(2, run.count // 8)
-        table.append((f"style: {style}", (
-            sum(run.keeps_style(style) for _ in range(tries)), tries)))  # fmt: skip
-    run.chats(0.0)
-    run.chats(0.8)
-    for kind, replies in run.replies.items():
-        ended = sum(reply.is_ended for reply in replies)
-        table.append((f"ends its turn ({kind})", (ended, len(replies))))
-        calm_count = sum(not loops(reply.ids) for reply in replies)
-        table.append((f"repeats no 8 tokens ({kind})", (calm_count, len(replies))))
-    return table
+def rows(run: Evaluation, share: float) -> Iterator[Row]:
+    """All measurements, in the order of the table; `share` of the usual number of tries."""
+
+    def count(usual: int) -> int:
+        return max(2, round(usual * share))
+
+    exam = Examiner(Inventor(random.Random(SEED), "held_out"))
+    for fact in ("name", "trade", "place"):
+        yield run.score(f"says its {fact}", exam.facts(fact, count(150)), 0.95)
+    by_style = [
+        run.score(f"style: {style}", exam.styles(style, count(20))) for style in ALL_STYLES
+    ]
+    yield Row("keeps its style", sum(r.right for r in by_style), sum(r.tries for r in by_style), 0.9)
+    yield from by_style
+    yield from recalls(run, exam, count)
+    yield run.score("calls the right function rightly", exam.calls(count(200)), 0.95)
+    yield run.score("calls none when none fits", exam.no_calls(count(120)), 0.95)
+    yield run.score("uses the result", exam.results(count(150)), 0.9)
+    yield run.score("form: valid JSON of the schema", exam.forms(count(150), is_form), 0.95)
+    yield run.score("form: every value right", exam.forms(count(150), is_filled), 0.85)
+    yield run.score("says what it is, unseen wordings", exam.identity(2), 1.0)
+    by_slug = [run.score(f"questions to {slug}", exam.starters(slug)) for slug in starters()]
+    yield Row(
+        "questions to the app's personas", sum(r.right for r in by_slug),
+        sum(r.tries for r in by_slug), 0.9,
+    )  # fmt: skip
+    yield from by_slug
+    run.score("chat", exam.chats(count(24)))
+    yield from run.manners("greedy", 0.99)
+    drawn = Evaluation(run.speaker, temperature=0.8)
+    drawn.score("chat", exam.chats(count(24)))
+    yield from drawn.manners("at temperature 0.8", 0.99)
+
+
+def recalls(run: Evaluation, exam: Examiner, count) -> Iterator[Row]:
+    """What the user told, by how many turns ago."""
+    found = {}
+    for ago in range(1, FURTHEST + 1):
+        for kind in RECALLED:
+            usual = 40 if kind == "name" else 8
+            found[kind, ago] = run.score("", exam.recalls(kind, ago, count(usual)))
+    for label, kinds in (("name", RECALLED[:1]), ("favourite thing", RECALLED[1:])):
+        all_rows = [row for (kind, _), row in found.items() if kind in kinds]
+        yield Row(
+            f"recalls the user's {label}, told 1 to {FURTHEST} turns ago",
+            sum(row.right for row in all_rows), sum(row.tries for row in all_rows), 0.9,
+        )  # fmt: skip
+        for ago in range(1, FURTHEST + 1):
+            at = [row for (kind, back), row in found.items() if kind in kinds and back == ago]
+            yield Row(f"{label}, {ago} ago", sum(r.right for r in at), sum(r.tries for r in at))
+
+
+@torch.inference_mode()
+def milliseconds_per_token(speaker: Speaker) -> float:
+    """Of the plain forward loop, one conversation of a persona, prompt not counted."""
+    talk = Examiner(Inventor(random.Random(SEED), "held_out"))._talk("middle")
+    fed, cache = torch.tensor([speaker.prompt(talk.turns)]), None
+    began = 0.0
+    for number in range(TIMED_TOKENS + 1):
+        if number == 1:
+            began = time.perf_counter()
+        out = speaker.model(input_ids=fed, past_key_values=cache, use_cache=True)
+        fed, cache = out.logits[:, -1:].argmax(-1), out.past_key_values
+    return (time.perf_counter() - began) / TIMED_TOKENS * 1000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=MODEL_DIR)
-    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--share", type=float, default=1.0, help="of the usual number of tries")
+    parser.add_argument("--failures", type=int, default=0, help="show so many that went wrong")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    print("| held out | right | of |\n|---|---|---|")
-    for label, (right, of) in rows(Evaluation(options.model, options.count)):
-        print(f"| {label} | {100 * right / of:.0f} % | {of} |")
+    began = time.perf_counter()
+    run = Evaluation(Speaker.load(options.model))
+    print(HEAD)
+    for row in rows(run, options.share):
+        print(row, flush=True)
+    print(f"\n{milliseconds_per_token(run.speaker):.1f} ms a token in the plain forward loop; "
+          f"the table took {(time.perf_counter() - began) / 60:.1f} minutes.")  # fmt: skip
+    for failed in random.Random(1).sample(run.failures, min(options.failures, len(run.failures))):
+        print("\n" + "\n".join(f"{turn.role}: {turn.text[-400:]}" for turn in failed.turns[-6:]))
 
 
 if __name__ == "__main__":

@@ -49,15 +49,14 @@ def styled(text: str, style: str, rng: random.Random) -> str:
 
 def has_style(text: str, style: str) -> bool:
     """Whether the words of `text` show `style`: one of its marks, or for terse few words."""
-    rules, text = load("style"), f" {text.lower()} "
+    rules, text = load("style"), text.lower()
     if style == "terse":
         return len(re.sub(r"\*[^*]*\*", "", text).split()) <= TERSE_WORDS
     if style == "cheerful":
         return "!" in text
-    marks = [*rules[style]["before"], *rules[style]["after"], *rules[style].get("swap", {}).values()]
-    if style == "poetic":
-        marks = [*rules["poetic_words"]["verb"], *rules["poetic_words"]["image"]]
-    return any(mark.lower().strip(" .,!:") in text for mark in marks if mark.strip(" .,!:"))
+    words = rules["poetic_words"]
+    marks = words["verb"] + words["image"] if style == "poetic" else rules[style]["marks"]
+    return any(re.search(rf"\b{re.escape(mark.lower())}\b", text) for mark in marks)
 
 
 def contracted(text: str) -> str:

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from training.copying import seed_copying
-from training.corpus import Corpus
-from training.sampling import Chat
+from training.answering import Speaker
+from training.corpus import Corpus, Mix
+from training.dialogue import Turn
 from training.tokenizer import Encoder, train_tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -87,14 +88,13 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 def curriculum(corpus: Corpus, done: float) -> int:
     """Set `corpus` for the share of training that is `done`; the longest row in tokens."""
-    corpus.starter_share = 0.0 if done < 0.2 else 0.2
-    if done < 0.2:
-        corpus.list_share, corpus.lengths, corpus.exchanges = 0.5, (0.7, 0.3, 0.0), (2, 5)
-        return 320
-    if done < 0.7:
-        corpus.list_share, corpus.lengths, corpus.exchanges = 0.25, (0.4, 0.45, 0.15), (3, 8)
+    if done < 0.12:
+        corpus.mix = Mix(0.5, 0.0, 0.1, 0.15, lengths=(0.7, 0.3, 0.0), exchanges=(2, 5))
+        return 512
+    if done < 0.6:
+        corpus.mix = Mix(0.15, 0.2, 0.22, 0.12, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
         return 1200
-    corpus.list_share, corpus.lengths, corpus.exchanges = 0.12, (0.3, 0.4, 0.3), (4, 12)
+    corpus.mix = Mix(0.06, 0.22, 0.22, 0.12, lengths=(0.3, 0.4, 0.3), exchanges=(4, 12))
     return 1600
 
 
@@ -250,9 +250,12 @@ class Training:
             for kind, batch in self.watched.items():
                 print(f"  {kind} {loss_of(self.model, batch).item():.3f}", end="")
         print(flush=True)
-        chat = Chat(self.model, self.tokenizer, "You are Brelda, a lamp counter in Oskmere.")
+        speaker = Speaker(self.model, self.tokenizer)
+        turns = [Turn("system", "You are Brelda, a lamp counter in Oskmere.")]
         for line in ("hello", "what is your name?", "what do you do?", "are you an AI?"):
-            print(f"    > {line}\n      {chat.say(line)}", flush=True)
+            turns.append(Turn("user", line))
+            turns.append(Turn("assistant", speaker.answer(turns)))
+            print(f"    > {line}\n      {turns[-1].text}", flush=True)
 
     def _save(self) -> None:
         OUT_DIR.mkdir(parents=True, exist_ok=True)
@@ -277,9 +280,11 @@ class Training:
 def watched_batches(encoder: Encoder) -> dict[str, Batch]:
     """Held-out lists and conversations, to see copying and talking apart."""
     corpus, kinds = Corpus(5, "held_out"), {}
-    corpus.starter_share = 0.0
-    for kind, share in (("lists", 1.0), ("talk", 0.0)):
-        corpus.list_share = share
+    for kind, mix in (
+        ("lists", Mix(lists=1.0)), ("talk", Mix(0.0, 0.0, 0.0, 0.0)),
+        ("calls", Mix(0.0, 0.0, 1.0, 0.0)), ("forms", Mix(0.0, 0.0, 0.0, 1.0)),
+    ):  # fmt: skip
+        corpus.mix = mix
         rows = []
         for _ in range(8):
             ids, learned, _ = encoder.document(corpus.document())
@@ -291,7 +296,6 @@ def watched_batches(encoder: Encoder) -> dict[str, Batch]:
 def tokenizer_for(seed: int) -> PreTrainedTokenizerFast:
     """The tokenizer of a corpus, trained on its first documents."""
     corpus = Corpus(seed)
-    corpus.list_share = 0.1
     texts = (turn.text for _ in range(TOKENIZER_DOCUMENTS) for turn in corpus.document())
     return train_tokenizer(texts, VOCABULARY, CONTEXT)
 

@@ -1,0 +1,161 @@
+"""The text that the embedded model learns from, and the judges that measure it."""
+
+import json
+import random
+from itertools import islice
+
+import pytest
+
+from hermes_ui.prompt.tools import system_text
+from hermes_ui.toolbox import TOOLBOX
+from training.corpus import Corpus, start_talk
+from training.evaluate import loops, speaks_for
+from training.forms import ask_for, draw_form, fill
+from training.functions import call, draw_functions, offer, refuse
+from training.skills import is_filled, is_form, parsed_calls
+from training.speech import has_style
+from training.world import Inventor, in_split
+
+DOCUMENTS = 60
+
+
+@pytest.fixture
+def inventor():
+    return Inventor(random.Random(3), "held_out")
+
+
+def test_the_same_seed_gives_the_same_documents():
+    first, second = (list(islice(Corpus(5), DOCUMENTS)) for _ in range(2))
+
+    assert first == second
+
+
+def test_held_out_people_are_in_no_training_document():
+    held_out = Inventor(random.Random(1), "held_out")
+    names = {held_out.first_name() for _ in range(200)}
+    text = "\n".join(turn.text for doc in islice(Corpus(6), DOCUMENTS) for turn in doc)
+
+    assert not {name for name in names if len(name) > 6 and f" {name} " in text}
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_functions_belong_to_their_split(split):
+    inventor = Inventor(random.Random(2), split)
+    for function in draw_functions(inventor, 3) + draw_functions(inventor, 3):
+        if function.tool.name not in TOOLBOX:
+            parameters = ", ".join(function.tool.parameters["properties"])
+            assert in_split(f"{function.tool.name}({parameters})", split)
+
+
+def test_a_call_is_written_as_the_app_reads_it(inventor):
+    for _ in range(40):
+        talk, functions = start_talk(inventor, "short"), draw_functions(inventor, 2)
+        offer(talk, functions)
+        request = call(talk, functions[0])
+
+        assert system_text([each.tool for each in functions]) in talk.turns[0].text
+        assert parsed_calls(talk.turns[-3].text) == [
+            (functions[0].tool.name, dict(request.arguments))
+        ]
+        assert any(told.lower() in talk.turns[-1].text.lower() for told in request.told)
+
+
+def test_the_arguments_of_a_call_stand_in_the_request(inventor):
+    missing = 0
+    for _ in range(80):
+        talk, (function,) = start_talk(inventor, "short"), draw_functions(inventor, 1)
+        request = call(talk, function)
+        asked = talk.turns[-4].text.lower()
+        if function.kind in ("dice", "clock", "sum"):
+            continue  # said in words, such as "two ten-sided dice"
+        texts = [each for each in request.arguments.values() if not isinstance(each, bool)]
+        missing += any(str(text).lower() not in asked for text in texts)
+
+    assert missing == 0
+
+
+def test_what_nothing_fits_is_refused_in_words(inventor):
+    talk, functions = start_talk(inventor, "short"), draw_functions(inventor, 2)
+
+    refuse(talk, functions)
+
+    assert "<tool_call>" not in talk.turns[-1].text
+
+
+def test_a_filled_form_follows_its_schema(inventor):
+    for _ in range(40):
+        talk, form = start_talk(inventor, "short"), draw_form(inventor)
+        ask_for(talk, form, alone=True)
+        values = fill(talk, form)
+
+        assert list(values) == list(form.schema["properties"])
+        assert is_form(talk.turns[-1].text, values)
+        assert is_filled(talk.turns[-1].text, values)
+
+
+def test_the_values_of_a_form_stand_in_the_text(inventor):
+    for _ in range(60):
+        talk, form = start_talk(inventor, "short"), draw_form(inventor)
+        for value in fill(talk, form).values():
+            if not isinstance(value, bool):
+                assert str(value) in talk.turns[-2].text
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        pytest.param('{"age": 3, "name": "Ada"}', True, id="any order"),
+        pytest.param('{"name": "Ada", "age": "3"}', False, id="a number as text"),
+        pytest.param('{"name": "Ada"}', False, id="a field missing"),
+        pytest.param('{"name": "Ada", "age": 3}.', False, id="something behind it"),
+        pytest.param("Ada is three.", False, id="no JSON"),
+    ],
+)
+def test_a_form_is_judged_by_its_fields(text, valid):
+    assert bool(is_form(text, {"name": "Ada", "age": 3})) is valid
+
+
+@pytest.mark.parametrize("style", ["pirate", "formal", "cheerful", "gloomy", "poetic", "terse"])
+def test_a_styled_persona_shows_its_style(inventor, style):
+    shown = []
+    while len(shown) < 60:
+        talk = start_talk(inventor, "short")
+        if talk.world.style == style:
+            for _ in range(4):
+                talk._talk()
+            shown += [has_style(t.text, style) for t in talk.turns if t.role == "assistant"]
+
+    assert sum(shown) / len(shown) >= 0.95
+
+
+def test_a_plain_persona_mostly_shows_no_style(inventor):
+    texts = []
+    while len(texts) < 80:
+        talk = start_talk(inventor, "short")
+        if talk.world.style == "plain":
+            talk._talk()
+            texts += [turn.text for turn in talk.turns if turn.role == "assistant"]
+
+    for style in ("pirate", "formal", "gloomy", "poetic"):
+        assert sum(has_style(text, style) for text in texts) / len(texts) < 0.12
+
+
+def test_a_loop_is_eight_tokens_that_come_twice():
+    assert loops((1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 2, 3, 4, 5, 6, 7, 8))
+    assert not loops(tuple(range(40)))
+
+
+def test_a_line_in_the_users_name_is_seen():
+    assert speaks_for("Mira", 'Yes.\n**Mira:** "No."')
+    assert speaks_for("", "Yes.\nUser: no")
+    assert not speaks_for("Mira", "Mira, sit down: the tea is hot.")
+
+
+def test_the_corpus_writes_results_as_the_app_does():
+    documents = islice(Corpus(9), 200)
+    tools = [turn.text for turns in documents for turn in turns if turn.role == "tool"]
+
+    assert tools
+    for text in tools:
+        body = text.removeprefix("<tool_response>\n").removesuffix("\n</tool_response>")
+        assert set(json.loads(body)) == {"name", "content"}
