@@ -6,6 +6,7 @@ out, and without the folder there are none.
 
 import json
 import random
+import re
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from hermes_ui.prompt.tools import rendered
 from hermes_ui.toolbox import TOOLBOX
 from training.dialogue import Talk, Turn
 from training.grammar import load, pick
+from training.questions import held_out
 from training.speech import first_sentence
 from training.typing_habits import typed
 from training.world import FACTS, Inventor, World
@@ -65,13 +67,26 @@ def starter_document(inventor: Inventor, exchanges: tuple[int, int]) -> list[Tur
     slug = inventor.rng.choice(starters())
     talk = starter_talk(inventor, slug)
     for _ in range(inventor.rng.randint(*exchanges) + 2):
-        if "dice" in load("starters")[slug] and inventor.rng.random() < DICE_SHARE:
-            talk.turns += dice_turns(talk, load("starters")[slug])
-        elif inventor.rng.random() < OWN_SHARE:
-            _own(talk, load("starters")[slug])
-        else:
-            _everyday(talk, load("starters")[slug])
+        starter_step(talk, slug)
     return talk.turns
+
+
+def starter_step(talk: Talk, slug: str) -> None:
+    """One more exchange, in which nothing is asked that questions.yaml keeps for evaluation."""
+    rules, before = load("starters")[slug], len(talk.turns)
+    known, told = dict(talk.known), dict(talk.told)
+    while True:
+        if "dice" in rules and talk.rng.random() < DICE_SHARE:
+            talk.turns += dice_turns(talk, rules)
+        elif talk.rng.random() < OWN_SHARE:
+            own_exchange(talk, rules, talk.rng.choice(rules["exchanges"]))
+        else:
+            _everyday(talk, rules)
+        asked = [turn.text for turn in talk.turns[before:] if turn.role == "user"]
+        if not any(held_out(slug, text) for text in asked):
+            return
+        del talk.turns[before:]
+        talk.known, talk.told = dict(known), dict(told)
 
 
 def _world(inventor: Inventor, facts: dict[str, str]) -> World:
@@ -115,19 +130,28 @@ def _everyday(talk: Talk, rules: dict[str, Any]) -> None:
     talk.step()
     for turn, asked in zip(talk.turns[before + 1 :: 2], talk.turns[before::2], strict=True):
         if "demonstration model" in turn.text:
+            if "identity" in rules:
+                turn.text = talk.rng.choice(rules["identity"])
             continue
         core = turn.text if talk.rng.random() < 0.4 else first_sentence(turn.text)
         core = core.replace('"', "")
+        if rules.get("one_question"):
+            core = _told_only(core)
         words = {**_scene(talk, rules), "core": core}
         said = pick(rules["wrap"], words, talk.rng)
         assert said, asked.text
         turn.text = said
 
 
-def _own(talk: Talk, rules: dict[str, Any]) -> None:
+def _told_only(core: str) -> str:
+    """`core` without its questions, for a persona that asks one of its own."""
+    told = [each for each in re.split(r"(?<=[.!?])\s+", core) if not each.endswith("?")]
+    return " ".join(told).replace("?", ".") or "Noted."
+
+
+def own_exchange(talk: Talk, rules: dict[str, Any], exchange: dict[str, Any]) -> None:
     """Something that only this persona is asked."""
     rng = talk.rng
-    exchange = rng.choice(rules["exchanges"])
     words = _scene(talk, rules)
     topic = {"topic": talk.inventor.word("topics")} if rng.random() < 0.7 else (
         {"topic": talk.inventor.invented().lower()}
