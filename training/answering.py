@@ -16,8 +16,8 @@ from transformers import (
 from training.dialogue import Turn
 from training.tokenizer import Encoder
 
-MAX_TOKENS = 200
-ROWS = 24  # conversations in one batch
+MAX_TOKENS = 160
+ROWS = 48  # conversations in one batch
 MIN_P = 0.05
 
 

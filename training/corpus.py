@@ -107,7 +107,9 @@ class Corpus:
 
     def _talk(self, longest: int = 2) -> Talk:
         lengths = self.mix.lengths[: longest + 1]
-        return start_talk(self.inventor, self.inventor.rng.choices(LENGTHS[: longest + 1], lengths)[0])
+        return start_talk(
+            self.inventor, self.inventor.rng.choices(LENGTHS[: longest + 1], lengths)[0]
+        )
 
     def _open(self, talk: Talk, *, examples_share: float) -> None:
         rng = self.inventor.rng

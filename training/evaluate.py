@@ -100,7 +100,9 @@ class Evaluation:
 
     def manners(self, of: str, bar: float) -> Iterator[Row]:
         """What must hold of every reply so far."""
-        texts = [(one, reply) for one, reply in self.replies if not reply.text.startswith(("<", "{"))]
+        texts = [
+            (one, reply) for one, reply in self.replies if not reply.text.startswith(("<", "{"))
+        ]
         total = len(self.replies)
         yield Row(f"ends its turn, {of}", sum(r.is_ended for _, r in self.replies), total, bar)
         yield Row(
@@ -125,7 +127,7 @@ def _tool_turn(text: str) -> Turn | None:
 def speaks_for(user: str, text: str) -> bool:
     """Whether a line of `text` is put into the user's mouth."""
     names = tuple(f"{name}:" for name in (user, "User", "You", "user") if name)
-    return any(line.strip(" *\"").startswith(names) for line in text.splitlines())
+    return any(line.strip(' *"').startswith(names) for line in text.splitlines())
 
 
 def loops(ids: tuple[int, ...], size: int = LOOP) -> bool:
@@ -143,10 +145,10 @@ def rows(run: Evaluation, share: float) -> Iterator[Row]:
     exam = Examiner(Inventor(random.Random(SEED), "held_out"))
     for fact in ("name", "trade", "place"):
         yield run.score(f"says its {fact}", exam.facts(fact, count(150)), 0.95)
-    by_style = [
-        run.score(f"style: {style}", exam.styles(style, count(20))) for style in ALL_STYLES
-    ]
-    yield Row("keeps its style", sum(r.right for r in by_style), sum(r.tries for r in by_style), 0.9)
+    by_style = [run.score(f"style: {style}", exam.styles(style, count(20))) for style in ALL_STYLES]
+    yield Row(
+        "keeps its style", sum(r.right for r in by_style), sum(r.tries for r in by_style), 0.9
+    )
     yield from by_style
     yield from recalls(run, exam, count)
     yield run.score("calls the right function rightly", exam.calls(count(200)), 0.95)

@@ -50,8 +50,9 @@ def _pairs(inventor: Inventor) -> list[Turn]:
     rng = inventor.rng
     keys = [_invented(inventor) for _ in range(rng.randint(3, 9))]
     values = [_invented(inventor) for _ in keys]
-    pattern = rng.choice(("{} is {}.", "{}: {}", "{} has {}.", "{} lives in {}.", "{} = {}",
-                          '"{}": "{}"'))
+    pattern = rng.choice(
+        ("{} is {}.", "{}: {}", "{} has {}.", "{} lives in {}.", "{} = {}", '"{}": "{}"')
+    )
     lines = [pattern.format(key, value) for key, value in zip(keys, values, strict=True)]
     turns = [Turn("system", rng.choice((" ", "\n")).join(lines))]
     order = list(zip(keys, values, strict=True))

@@ -23,10 +23,12 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from training.copying import seed_copying
 from training.answering import Speaker
+from training.copying import seed_copying
 from training.corpus import Corpus, Mix
 from training.dialogue import Turn
+from training.forward import Forward
+from training.muon import Muon
 from training.tokenizer import Encoder, train_tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -145,28 +147,12 @@ def _padded(rows: list[Any], pad: int) -> Batch:
     return Batch(ids, positions, targets)
 
 
-def loss_of(model: LlamaForCausalLM, batch: Batch) -> Tensor:
-    """Mean cross-entropy of the learned tokens.
-
-    Runs the layers itself: given positions with gaps, transformers' own forward takes them
-    for packed documents and builds a mask that cuts the text there.
-    """
-    inner = model.model
-    hidden = inner.embed_tokens(batch.ids)
-    rotary = inner.rotary_emb(hidden, position_ids=batch.positions)
-    for layer in inner.layers:
-        hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)
-    wanted = batch.targets != -100
-    logits = model.lm_head(inner.norm(hidden[wanted]))
-    return nn.functional.cross_entropy(logits.float(), batch.targets[wanted])
-
-
 def optimizers_for(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the layers' matrices, AdamW for the embedding and the norms."""
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
-    muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    muon = Muon(matrices, lr=rate, weight_decay=0.05)
     adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     return [muon, adam]
 
@@ -194,6 +180,7 @@ class Training:
             self.tokenizer.save_pretrained(OUT_DIR / "tokenizer")
         self.encoder = Encoder(self.tokenizer)
         self.model = new_model(self.tokenizer)
+        self.forward = Forward(self.model, torch.bfloat16 if options.bf16 else torch.float32)
         self.optimizers = optimizers_for(self.model, options.rate)
         self.progress = Progress()
         self.watched = watched_batches(self.encoder)
@@ -228,8 +215,7 @@ class Training:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.options.rate * rate_at(done)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bf16):
-            loss = loss_of(self.model, batch)
+        loss = self._loss(batch)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
@@ -238,6 +224,9 @@ class Training:
         self.progress.step += 1
         self.progress.tokens += batch.ids.numel()
         self.progress.losses.append(loss.item())
+
+    def _loss(self, batch: Batch) -> Tensor:
+        return self.forward.loss(batch.ids, batch.positions, batch.targets)
 
     def _report(self) -> None:
         progress, recent = self.progress, self.progress.losses[-100:]
@@ -248,7 +237,7 @@ class Training:
         )
         with torch.inference_mode():
             for kind, batch in self.watched.items():
-                print(f"  {kind} {loss_of(self.model, batch).item():.3f}", end="")
+                print(f"  {kind} {self._loss(batch).item():.3f}", end="")
         print(flush=True)
         speaker = Speaker(self.model, self.tokenizer)
         turns = [Turn("system", "You are Brelda, a lamp counter in Oskmere.")]

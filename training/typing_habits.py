@@ -23,9 +23,7 @@ BEFORE_SENTENCES = (
 )  # fmt: skip
 
 
-def typed(
-    text: str, rng: random.Random, known: Mapping[str, str], *, slips: bool = True
-) -> str:
+def typed(text: str, rng: random.Random, known: Mapping[str, str], *, slips: bool = True) -> str:
     """`text` as somebody might type it; without `slips` every word stays as it is."""
     roll = rng.random()
     if roll < 0.1 and text[0] != "*":

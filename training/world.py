@@ -108,14 +108,15 @@ class Inventor:
             town = self.town()
             return town, f"in {town}"
         if roll < 0.85:
-            sign = self.of_split(
-                lambda: f"{self.word('adjectives')} {self.word('things')}".title()
-            )
+            sign = self.of_split(self._any_sign)
             venue = f"the {sign} {self.word('venues')}"
             return venue, f"at {venue}"
         kind = self.rng.choice(("village", "port", "city", "kingdom", "island", "space station"))
         place = f"the {kind} of {self.town()}"
         return place, ("on " if kind in ("island", "space station") else "in ") + place
+
+    def _any_sign(self) -> str:
+        return f"{self.word('adjectives')} {self.word('things')}".title()
 
     def trade(self) -> str:
         return self.of_split(self._any_trade)
