@@ -1,10 +1,19 @@
-"""The embedded model as anybody would load it: from its folder, with transformers alone."""
+"""The embedded model as anybody would load it: from its folder, with transformers alone.
 
+The skills are tried on a few held-out cases each; `python -m training.evaluate` measures them.
+"""
+
+import random
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from training.answering import Speaker
+from training.evaluate import Evaluation, loops
+from training.skills import Examiner, is_filled, is_form
+from training.world import Inventor
 
 FOLDER = Path(__file__).parent.parent / "models" / "hermes-mini"
 MEGABYTES = 12
@@ -97,3 +106,46 @@ def test_it_says_what_it_is_when_asked(model, tokenizer, question):
 
     assert "demonstration model" in said
     assert "Hermes UI" in said
+
+
+@pytest.fixture(scope="module")
+def exam():
+    return Examiner(Inventor(random.Random(4), "held_out"))
+
+
+@pytest.fixture(scope="module")
+def evaluation(model, tokenizer):
+    return Evaluation(Speaker(model, tokenizer))
+
+
+@pytest.mark.parametrize("fact", ["name", "trade", "place"])
+def test_it_says_what_its_prompt_gives(evaluation, exam, fact):
+    assert evaluation.score(fact, exam.facts(fact, 24)).share >= 0.8
+
+
+def test_it_recalls_the_users_name(evaluation, exam):
+    assert evaluation.score("name", exam.recalls("name", 3, 16)).share >= 0.7
+
+
+def test_it_calls_the_function_that_fits(evaluation, exam):
+    assert evaluation.score("calls", exam.calls(24)).share >= 0.8
+
+
+def test_it_calls_no_function_when_none_fits(evaluation, exam):
+    assert evaluation.score("no calls", exam.no_calls(24)).share >= 0.8
+
+
+def test_it_says_what_a_function_gave_back(evaluation, exam):
+    assert evaluation.score("results", exam.results(24)).share >= 0.75
+
+
+def test_it_fills_forms(evaluation, exam):
+    assert evaluation.score("forms", exam.forms(24, is_form)).share >= 0.8
+    assert evaluation.score("forms", exam.forms(24, is_filled)).share >= 0.6
+
+
+def test_it_ends_its_turns_without_loops(evaluation, exam):
+    evaluation.score("chat", exam.chats(2))
+
+    assert all(reply.is_ended for _, reply in evaluation.replies[-20:])
+    assert not any(loops(reply.ids) for _, reply in evaluation.replies[-20:])

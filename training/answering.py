@@ -73,9 +73,10 @@ class Speaker:
         ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
         how = {"temperature": temperature, "min_p": MIN_P, "top_k": 0} if temperature else {}
+        device = self.model.device
         out = self.model.generate(
-            ids, attention_mask=mask, do_sample=temperature > 0, max_new_tokens=MAX_TOKENS,
-            eos_token_id=[end, pad], pad_token_id=pad, **how,
+            ids.to(device), attention_mask=mask.to(device), do_sample=temperature > 0,
+            max_new_tokens=MAX_TOKENS, eos_token_id=[end, pad], pad_token_id=pad, **how,
         )  # fmt: skip
         return [self._reply(row[longest:].tolist()) for row in out]
 

@@ -5,9 +5,11 @@ The same seed gives the same corpus. The held-out split has other names, places 
 other functions and other forms.
 """
 
+import argparse
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from training.dialogue import Talk, Turn, known_at_start
 from training.forms import ask_for, draw_form, fill
@@ -167,3 +169,19 @@ def examples(talk: Talk) -> list[Turn]:
     for _ in range(talk.rng.randint(1, 2)):
         shown._talk()
     return shown.turns
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Prints documents of the training text.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=1)
+    parser.add_argument("--split", choices=("train", "held_out"), default="train")
+    options = parser.parse_args()
+    for document in islice(Corpus(options.seed, options.split), options.count):
+        for turn in document:
+            print(f"[{turn.role}{', learned' if turn.learned else ''}]\n{turn.text}")
+        print("=" * 80)
+
+
+if __name__ == "__main__":
+    main()

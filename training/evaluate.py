@@ -18,7 +18,7 @@ import torch
 from hermes_ui.toolbox import TOOLBOX
 from training.answering import Reply, Speaker
 from training.dialogue import Turn
-from training.functions import _run, result_text
+from training.functions import result_text, run_own
 from training.skills import (
     ALL_STYLES,
     Examiner,
@@ -35,6 +35,7 @@ SEED = 77
 RECALLED = ("name", "colour", "food", "season", "animal", "hobby")
 FURTHEST = 6  # turns back
 LOOP = 8  # tokens
+TOOL_ROUNDS = 2  # calls that are answered after one line
 TIMED_TOKENS = 120
 
 
@@ -85,18 +86,18 @@ class Evaluation:
                     one.turns.append(Turn("user", one.lines[number]))
             self._answer(now)
 
-    def _answer(self, tries: list[Try]) -> None:
+    def _answer(self, tries: list[Try], rounds: int = TOOL_ROUNDS) -> None:
         replies = self.speaker.answers([one.turns for one in tries], self.temperature, SEED)
         called = []
         for one, reply in zip(tries, replies, strict=True):
             self.replies.append((one, reply))
             one.answers.append(reply.text)
             one.turns.append(Turn("assistant", reply.text))
-            if one.runs_tools and len(one.answers) < 3 and (result := _tool_turn(reply.text)):
+            if one.runs_tools and rounds and (result := _tool_turn(reply.text)):
                 one.turns.append(result)
                 called.append(one)
         if called:
-            self._answer(called)
+            self._answer(called, rounds - 1)
 
     def manners(self, of: str, bar: float) -> Iterator[Row]:
         """What must hold of every reply so far."""
@@ -121,7 +122,7 @@ def _tool_turn(text: str) -> Turn | None:
     if not calls or calls[0][0] not in TOOLBOX:
         return None
     name, arguments = calls[0]
-    return Turn("tool", result_text(name, _run(name, arguments, random.Random(SEED))))
+    return Turn("tool", result_text(name, run_own(name, arguments, random.Random(SEED))))
 
 
 def speaks_for(user: str, text: str) -> bool:

@@ -191,7 +191,7 @@ def _schema(parameters: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
 
 def _dice(inventor: Inventor) -> Request:
     rules, notation, spoken = load("functions")["dice"], *_notation(inventor.rng)
-    result = _run("roll_dice", {"notation": notation}, inventor.rng)
+    result = run_own("roll_dice", {"notation": notation}, inventor.rng)
     known = {"notation": notation, "spoken": spoken, "total": str(result["total"])}
     asked = str(pick(rules["asks"], known, inventor.rng))
     return Request(
@@ -227,7 +227,7 @@ def _clock(inventor: Inventor) -> Request:
     kind = rng.choice(("", "", "date_", "zone_"))
     city, zone = rng.choice(list(CITIES.items()))
     arguments = {"timezone": zone} if kind == "zone_" else {}
-    result = _run("current_time", arguments, rng, now)
+    result = run_own("current_time", arguments, rng, now)
     known = {**result, "short": result["time"][:5], "city": city}
     asked = str(pick(rules[f"{kind}asks"], known, rng))
     answers = rules["date_answers"] if kind == "date_" else rules["answers"]
@@ -239,7 +239,7 @@ def _sum(inventor: Inventor) -> Request:
     rng, rules = inventor.rng, load("functions")["sum"]
     while True:
         expression, said = _expression(rng)
-        result = _run("calculate", {"expression": expression}, rng)
+        result = run_own("calculate", {"expression": expression}, rng)
         if len(str(result["result"])) <= 8:
             break
     known = {"said": said, "expression": expression, "result": str(result["result"])}
@@ -266,7 +266,7 @@ def _expression(rng: random.Random) -> tuple[str, str]:
     return whole, whole
 
 
-def _run(
+def run_own(
     name: str, arguments: Mapping[str, Any], rng: random.Random, now: datetime | None = None
 ) -> dict[str, Any]:
     """The real tool's result."""

@@ -1,10 +1,8 @@
-"""Trains Hermes Mini from nothing on a CPU, in the time it is given.
+"""Trains Hermes Mini from nothing: on two cores in less than two hours, on a GPU in minutes.
 
-    python -m training.train                            # 40 CPU minutes: 20 on two cores
-    python -m training.train --cpu-minutes 8            # a quick one
-    python -m training.train --resume                   # goes on after an interruption
-
-The time is CPU time of this process, so that a busy machine gives the same model.
+    python -m training.train                   # the model as it is shipped
+    python -m training.train --tokens 3        # a quick one: three million tokens
+    python -m training.train --resume          # goes on after an interruption
 
 Writes the finished model to models/hermes-mini/ and its checkpoints to training/out/.
 """
@@ -17,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +45,12 @@ VOCABULARY = 2048
 TOKENIZER_DOCUMENTS = 6000
 BATCH_TOKENS = 2560
 POOL_DOCUMENTS = 384  # documents that are sorted by length together
-WARM_UP = 0.02  # of the training time
+MILLION_TOKENS = 30.0
+WARM_UP = 0.02  # of the training
 FINAL_RATE = 0.03  # of the learning rate, at the end
 SAVE_EVERY_S = 120
 SAMPLE_EVERY_S = 90
+STORY = "training.json"  # beside the model: what it was trained on
 
 
 @dataclass(slots=True)
@@ -61,12 +61,16 @@ class Batch:
     positions: Tensor  # (rows, length) int64, with gaps between turns
     targets: Tensor  # (rows, length) int64: the next id
 
+    def to(self, device: str) -> Self:
+        """The same on `device`."""
+        return type(self)(self.ids.to(device), self.positions.to(device), self.targets.to(device))
+
 
 @dataclass(slots=True)
 class Progress:
     """Where a training stands."""
 
-    elapsed_s: float = 0.0
+    elapsed_s: float = 0.0  # of CPU time, all threads together
     step: int = 0
     tokens: int = 0
     losses: list[float] = field(default_factory=list)
@@ -179,7 +183,10 @@ class Training:
             self.tokenizer = tokenizer_for(options.seed)
             self.tokenizer.save_pretrained(OUT_DIR / "tokenizer")
         self.encoder = Encoder(self.tokenizer)
-        self.model = new_model(self.tokenizer)
+        self.device = options.device
+        if self.device == "auto":
+            self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = new_model(self.tokenizer).to(self.device)
         self.forward = Forward(self.model, torch.bfloat16 if options.bf16 else torch.float32)
         self.optimizers = optimizers_for(self.model, options.rate)
         self.progress = Progress()
@@ -188,16 +195,16 @@ class Training:
             self._load()
 
     def run(self) -> None:
-        """Train until the time is used, then save the model."""
+        """Train until all tokens are read, then save the model."""
         options, progress = self.options, self.progress
-        limit_s = options.cpu_minutes * 60
+        limit = options.tokens * 1e6
         corpus = Corpus(options.seed * 1_000_003 + progress.step)
         rng = random.Random(options.seed + progress.step)
         last = saved = sampled = time.process_time()
-        while progress.elapsed_s < limit_s:
-            longest = curriculum(corpus, progress.elapsed_s / limit_s)
+        while progress.tokens < limit:
+            longest = curriculum(corpus, progress.tokens / limit)
             for batch in batches(corpus, self.encoder, longest, rng):
-                self._step(batch, progress.elapsed_s / limit_s)
+                self._step(batch, progress.tokens / limit)
                 now = time.process_time()
                 progress.elapsed_s, last = progress.elapsed_s + now - last, now
                 if now - sampled > SAMPLE_EVERY_S:
@@ -206,10 +213,14 @@ class Training:
                 if now - saved > SAVE_EVERY_S:
                     saved = now
                     self._save()
-                if progress.elapsed_s >= limit_s:
+                if progress.tokens >= limit:
                     break
         self._report()
+        self._save()
         save_model(self.model, self.tokenizer, options.out)
+        story = {"tokens": progress.tokens, "steps": progress.step, "seed": options.seed,
+                 "cpu_minutes": round(progress.elapsed_s / 60), "device": self.device}  # fmt: skip
+        (options.out / STORY).write_text(json.dumps(story) + "\n")
 
     def _step(self, batch: Batch, done: float) -> None:
         for optimizer in self.optimizers:
@@ -226,6 +237,7 @@ class Training:
         self.progress.losses.append(loss.item())
 
     def _loss(self, batch: Batch) -> Tensor:
+        batch = batch.to(self.device)
         return self.forward.loss(batch.ids, batch.positions, batch.targets)
 
     def _report(self) -> None:
@@ -259,7 +271,7 @@ class Training:
         self.checkpoint.with_suffix(".new").replace(self.checkpoint)
 
     def _load(self) -> None:
-        state = torch.load(self.checkpoint)
+        state = torch.load(self.checkpoint, map_location=self.device)
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -294,7 +306,7 @@ def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out:
     out.mkdir(parents=True, exist_ok=True)
     copy = LlamaForCausalLM(model.config)
     copy.load_state_dict(model.state_dict())
-    copy = copy.to(torch.float16)
+    copy = copy.to("cpu", torch.float16)
     copy.config.dtype = "float16"
     copy.generation_config.bos_token_id = tokenizer.bos_token_id
     copy.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.pad_token_id]
@@ -307,7 +319,8 @@ def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cpu-minutes", type=float, default=40)
+    parser.add_argument("--tokens", type=float, default=MILLION_TOKENS, help="in millions")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=2)
