@@ -8,7 +8,7 @@ has let go of its blocks, and a logits processor that draws with the request's o
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -23,9 +23,11 @@ from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchingManager,
     OutputRouter,
 )
+from transformers.generation.continuous_batching.model_runner import ModelRunner
 
 from hermes_ui.generation import attention
-from hermes_ui.generation.sampling import Tally, next_tokens, rows_with_nan
+from hermes_ui.generation.penalties import Tally
+from hermes_ui.generation.sampling import broken_rows, next_tokens
 from hermes_ui.params import SamplingParams
 
 SCHEDULER = "hermes_fifo"
@@ -37,10 +39,10 @@ _log = logging.getLogger(__name__)
 class Request:
     """One request between the caller's thread and the engine's."""
 
-    def __init__(self, id_: str, prompt_ids: Sequence[int], params: SamplingParams) -> None:
+    def __init__(self, id_: str, params: SamplingParams, tally: Tally) -> None:
         self.id = id_
         self.params = params
-        self.tally = Tally(prompt_ids)
+        self.tally = tally
         self.step = 0  # tokens drawn so far
         self.cached_tokens = 0  # of the prompt, found in the cache
         self.error = ""
@@ -144,14 +146,17 @@ def _forget_oldest(allocator: Any, count: int) -> None:
 
 
 class Dice(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
-    """Draws the next tokens; what it returns has one finite logit a row, for the argmax."""
+    """Draws the next tokens; `Runner` takes them from `tokens`."""
 
     supported_kwargs: dict[str, type] = {}  # noqa: RUF012
     ignored_kwargs: tuple[str, ...] = ()
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, end_id: int, spared: Collection[int]) -> None:
         self._requests = requests
+        self._end_id = end_id  # ends a request that cannot go on
+        self._spared = spared
         self._rows: list[Request | None] = []
+        self.tokens = torch.empty(0, dtype=torch.int64)
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
         int32_tensor.zero_()
@@ -161,30 +166,44 @@ class Dice(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         return torch.zeros(len(self._rows), dtype=torch.int32)
 
     def __call__(self, scores: Tensor, tensor_arg: Tensor) -> Tensor:
-        """Rows beyond those with a new token are padding; a cancelled request gets anything."""
-        broken = set(rows_with_nan(scores[: len(self._rows)]))
-        chosen = torch.zeros(scores.shape[0], dtype=torch.int64, device=scores.device)
+        """Draw for all rows that have a request; the others are padding, or were cancelled.
+
+        `scores` are used up.
+        """
+        broken = set(broken_rows(scores[: len(self._rows)]))
+        tokens = [self._end_id] * len(self._rows)
         rows: list[int] = []
         live: list[Request] = []
         for row, request in enumerate(self._rows):
-            if request is None:
-                continue
-            if row in broken:
+            if request is not None and row in broken:
                 request.error = "the model's output is not a number"
-                continue
-            rows.append(row)
-            live.append(request)
-        if rows:
-            tokens = next_tokens(
-                scores[rows],
+            elif request is not None:
+                rows.append(row)
+                live.append(request)
+        if live:
+            drawn = next_tokens(
+                scores[: len(rows)] if rows[-1] == len(rows) - 1 else scores[rows],
                 [each.params for each in live],
                 [each.tally for each in live],
                 [each.step for each in live],
-            )
-            chosen[rows] = tokens
-            for request, token in zip(live, tokens.tolist(), strict=True):
+                spared=self._spared,
+                in_place=True,
+            ).tolist()
+            for row, request, token in zip(rows, live, drawn, strict=True):
+                tokens[row] = token
                 request.draw(token)
-        return torch.full_like(scores, -torch.inf).scatter_(-1, chosen[:, None], 0.0)
+        self.tokens = torch.tensor(tokens, device=scores.device)
+        return scores
+
+
+class Runner(ModelRunner):  # type: ignore[misc]
+    """The library's runner, told which tokens were drawn: it would look for a largest logit."""
+
+    dice: Dice
+
+    def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
+        tokens = self.dice.tokens
+        output_ids[0, : len(tokens)].copy_(tokens)
 
 
 class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
@@ -195,13 +214,18 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
         model: nn.Module,
         generation_config: GenerationConfig,
         config: ContinuousBatchingConfig,
+        stop_ids: Collection[int],
+        spared: Collection[int],
     ) -> None:
+        """`stop_ids` end a reply; `spared` are left alone by XTC."""
         self.requests: Requests = {}
         self.is_ready = threading.Event()
         super().__init__(model, generation_config, config)
         self.output_router = Router(self.requests)
+        self._stop_ids = sorted(stop_ids)
+        self._dice = Dice(self.requests, self._stop_ids[0], spared)
         self.logit_processor = ContinuousBatchingLogitsProcessorList(
-            LogitsProcessorList([Dice(self.requests)])
+            LogitsProcessorList([self._dice])
         )
         self.logit_processor.tensors_required = 1
 
@@ -229,12 +253,19 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
     def _create_batch_processor(self) -> Any:
         processor = super()._create_batch_processor()
         processor.scheduler.requests = self.requests
+        processor.model_runner = Runner(
+            logit_processor=processor.logit_processor,
+            cb_config=processor.cb_config,
+            inputs_and_outputs=processor.inputs_and_outputs,
+            cache=processor.cache,
+            do_sample=processor.do_sample,
+            return_logprobs=processor.return_logprobs,
+        )
+        processor.model_runner.dice = self._dice
         self.is_ready.set()
         return processor
 
-    def submit(
-        self, request: Request, prompt_ids: list[int], stop_ids: list[int], limit: int
-    ) -> bool:
+    def submit(self, request: Request, prompt_ids: list[int], limit: int) -> bool:
         """Start `request`; False when the loop takes none any more."""
         self.requests[request.id] = request
         accepted = self.add_request(
@@ -242,7 +273,7 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
             request_id=request.id,
             max_new_tokens=limit,
             streaming=True,
-            eos_token_id=stop_ids,
+            eos_token_id=self._stop_ids,
         )
         return accepted is not None
 

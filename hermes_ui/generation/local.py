@@ -6,17 +6,22 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from queue import Empty
 from typing import Any
 
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from hermes_ui.errors import ContextOverflow, EngineError
+from hermes_ui.generation.banned import Bans
 from hermes_ui.generation.batching import SCHEDULER, Batcher, Request
 from hermes_ui.generation.detokenize import Detokenizer, hidden_ids
+from hermes_ui.generation.dry import Dry
 from hermes_ui.generation.engine import EngineIdentity, EventStream, Finish, StreamEvent, Waiting
+from hermes_ui.generation.penalties import Tally
 from hermes_ui.generation.slots import NOTICE_S, WaitingLine
 from hermes_ui.generation.text import ReplyReader
+from hermes_ui.generation.vocabulary import Vocabulary
 from hermes_ui.params import SamplingParams
 from hermes_ui.prompt.build import Prompt
 from hermes_ui.prompt.chatml import IM_END, PieceEncoder, Pieces, with_bos
@@ -47,6 +52,7 @@ class TransformersEngine:
         self._tokenizer = tokenizer
         self._encoder = PieceEncoder(tokenizer)
         self._hidden = hidden_ids(tokenizer.backend_tokenizer)
+        self._vocabulary_size = int(model.config.get_text_config().vocab_size)
         blocks = -(-capacity.cache_tokens // PAGE_TOKENS)
         self._line = WaitingLine(capacity.max_active, capacity.max_waiting, room=blocks)
         self._batcher = Batcher(
@@ -66,6 +72,8 @@ class TransformersEngine:
                 safety_margin=0.0,
                 seed=0,
             ),
+            self.stop_ids,
+            spared=self.stop_ids.union(self._encoder.ids(("\n",))),
         )
         self._names = itertools.count()
         self._is_closed = False
@@ -103,7 +111,7 @@ class TransformersEngine:
             for notice in self._line.notices(place):
                 yield notice
                 self._check_alive()
-            with self._running(ids, params, limit) as request:
+            with self._running(ids, self._tally(ids, prompt, params), params, limit) as request:
                 reader = _Reading(self, request, prompt, params)
                 yield from reader.events()
         yield reader.finish(len(ids))
@@ -117,11 +125,26 @@ class TransformersEngine:
             self._batcher.stop(block=True, hard_stop=True)
             self._batcher.destroy()
 
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        """Made when a request first asks for it; made twice, where two ask at once."""
+        return Vocabulary(self._tokenizer.backend_tokenizer, self._hidden, self._vocabulary_size)
+
+    def _tally(self, ids: list[int], prompt: Prompt, params: SamplingParams) -> Tally:
+        dry = bans = None
+        if params.dry_multiplier:
+            dry = Dry(ids, params, self._vocabulary, self._hidden | self.stop_ids)
+        if params.banned_strings:
+            bans = Bans(params.banned_strings, self._vocabulary, prompt.prefill)
+        return Tally(ids, dry=dry, bans=bans)
+
     @contextmanager
-    def _running(self, ids: list[int], params: SamplingParams, limit: int) -> Iterator[Request]:
+    def _running(
+        self, ids: list[int], tally: Tally, params: SamplingParams, limit: int
+    ) -> Iterator[Request]:
         """A request that generates until the block is left."""
-        request = Request(f"reply-{next(self._names)}", ids, params)
-        if not self._batcher.submit(request, ids, sorted(self.stop_ids), limit):
+        request = Request(f"reply-{next(self._names)}", params, tally)
+        if not self._batcher.submit(request, ids, limit):
             self._batcher.requests.pop(request.id, None)
             self._check_alive()
             raise EngineError("the model takes no more requests")

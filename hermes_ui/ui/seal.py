@@ -9,6 +9,16 @@ from storage.rows import MessageRow
 from storage.store import Store
 
 HASH_CHARS = 10
+SWITCHES = {  # a parameter that switches others off when it is 0
+    "xtc_probability": ("xtc_probability", "xtc_threshold"),
+    "dry_multiplier": (
+        "dry_multiplier",
+        "dry_base",
+        "dry_allowed_length",
+        "dry_penalty_last_n",
+        "dry_sequence_breakers",
+    ),
+}
 
 
 def details(store: Store, owner: str, message_id: str) -> str:
@@ -85,5 +95,11 @@ def _lore(body: dict[str, Any]) -> list[str]:
 
 
 def _sampling(params: dict[str, Any]) -> str:
-    shown = (f"{name} {value}" for name, value in params.items() if name != "seed" and value != [])
+    """The parameters that had an effect: what is switched off is left out."""
+    off = {each for switch, group in SWITCHES.items() if not params.get(switch) for each in group}
+    shown = (
+        f"{name} {value}"
+        for name, value in params.items()
+        if name != "seed" and name not in off and value not in ([], {})
+    )
     return ", ".join(shown)

@@ -140,7 +140,16 @@ SAMPLING_HINT = "Starts from the persona's own values. What you change holds for
 RESET = "Reset"
 RESET_ALL = "Reset all"
 CHANGED = "changed"
-STOP_HINT = "One text a line."
+LINES_HINT = "One text a line; \\n stands for a line break."
+MAP_HINT = "One token id and its bias a line, such as 13: -5"
+GROUPS = {  # title and hint; a group with a hint is folded
+    "choice": ("", ""),
+    "length": ("", ""),
+    "repetition": ("Repetition penalties", "Make words that were used before less likely."),
+    "dry": ("DRY", "Don't repeat yourself: breaks up loops of whole phrases."),
+    "xtc": ("XTC", "Exclude top choices: now and then a less usual word, for livelier prose."),
+    "words": ("Words and tokens", "What must not be written, and what is favoured."),
+}
 FIELD_NAMES = {
     "temperature": "Temperature",
     "top_p": "Top p",
@@ -152,6 +161,15 @@ FIELD_NAMES = {
     "max_tokens": "Longest reply",
     "stop": "Stop strings",
     "seed": "Seed",
+    "xtc_probability": "XTC probability",
+    "xtc_threshold": "XTC threshold",
+    "dry_multiplier": "DRY multiplier",
+    "dry_base": "DRY base",
+    "dry_allowed_length": "DRY allowed length",
+    "dry_penalty_last_n": "DRY range",
+    "dry_sequence_breakers": "DRY sequence breakers",
+    "banned_strings": "Banned strings",
+    "logit_bias": "Logit bias",
 }
 
 # Prompt inspector
