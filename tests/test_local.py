@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from hermes_ui.errors import EngineError
+from hermes_ui.errors import EngineError, ModelError
 from hermes_ui.generation.engine import Finish, TextDelta
 from hermes_ui.generation.loading import ModelChoice, Placement, choose, load, place
 from hermes_ui.generation.local import Capacity, TransformersEngine
@@ -218,6 +218,27 @@ def test_max_tokens_are_cut_to_the_room_that_is_left(engine):
 
     assert finish.prompt_tokens + finish.completion_tokens == engine.context_length
     assert finish.reason == "length"
+
+
+def windowed(folder, window):
+    model = LlamaForCausalLM.from_pretrained(folder)
+    model.config.sliding_window = window
+    return model
+
+
+def test_a_window_that_nothing_can_outgrow_is_none(folder, engine, prompt):
+    capacity = Capacity(256, max_active=1, max_waiting=1, cache_tokens=256, step_tokens=64)
+    model = windowed(folder, 256)
+
+    with closing(TransformersEngine(model, byte_tokenizer(), engine.identity, capacity)) as other:
+        assert spoken(other, prompt, SHORT) == spoken(engine, prompt, SHORT)
+
+
+def test_a_model_that_forgets_is_refused(folder, engine):
+    capacity = Capacity(256, max_active=1, max_waiting=1, cache_tokens=256, step_tokens=64)
+
+    with pytest.raises(ModelError, match="128 tokens only"):
+        TransformersEngine(windowed(folder, 128), byte_tokenizer(), engine.identity, capacity)
 
 
 def test_no_thread_is_left_after_close(folder):

@@ -26,6 +26,7 @@ from transformers.generation.continuous_batching.continuous_api import (
 from transformers.generation.continuous_batching.model_runner import ModelRunner
 
 from hermes_ui.generation import attention
+from hermes_ui.generation.invariance import ROWS, rounded
 from hermes_ui.generation.penalties import Tally
 from hermes_ui.generation.sampling import broken_rows, next_tokens
 from hermes_ui.params import SamplingParams
@@ -97,6 +98,11 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
         for request_id in cancelled:
             self._tell(request_id)
         return states
+
+    def schedule_batch(self, token_budget: int, cache_budget: int) -> Any:
+        """Nothing is read through the library's index of every single token."""
+        requests, fast, tokens, _ = super().schedule_batch(token_budget, cache_budget)
+        return requests, fast, tokens, 0
 
     def _tell(self, request_id: str) -> None:
         request = self.requests.get(request_id)
@@ -197,12 +203,46 @@ class Dice(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
 
 
 class Runner(ModelRunner):  # type: ignore[misc]
-    """The library's runner, told which tokens were drawn: it would look for a largest logit."""
+    """The library's runner, with our attention's plan of each step and our dice.
 
-    dice: Dice
+    On CPUs every step is padded, so that no token's numbers depend on how many there are.
+    """
+
+    def __init__(self, processor: Any, dice: Dice) -> None:
+        super().__init__(
+            logit_processor=processor.logit_processor,
+            cb_config=processor.cb_config,
+            inputs_and_outputs=processor.inputs_and_outputs,
+            cache=processor.cache,
+            do_sample=processor.do_sample,
+            return_logprobs=processor.return_logprobs,
+        )
+        self._dice = dice
+        self._scratch = attention.Scratch()
+        self._dtype = processor.model_dtype
+        self._heads = int(processor.config.num_attention_heads)
+        self.pad_inputs = processor.model_device.type == "cpu"
+
+    def maybe_pad_inputs(
+        self, num_q_tokens: int, max_kv_read: int, use_decode_fast_path: bool
+    ) -> tuple[int, int]:
+        if self.pad_inputs:
+            num_q_tokens = rounded(num_q_tokens, ROWS)
+        return num_q_tokens, max_kv_read
+
+    def compute_batch(self, model: nn.Module, batch_data: dict[str, Any]) -> None:
+        (allocator,) = self.cache.cache_allocators.values()
+        batch_data["step"] = attention.planned(
+            allocator,
+            self._scratch,
+            self.inputs_and_outputs.requests_in_batch,
+            self._heads // allocator.num_key_value_heads,
+            self._dtype,
+        )
+        super().compute_batch(model, batch_data)
 
     def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
-        tokens = self.dice.tokens
+        tokens = self._dice.tokens
         output_ids[0, : len(tokens)].copy_(tokens)
 
 
@@ -253,15 +293,7 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
     def _create_batch_processor(self) -> Any:
         processor = super()._create_batch_processor()
         processor.scheduler.requests = self.requests
-        processor.model_runner = Runner(
-            logit_processor=processor.logit_processor,
-            cb_config=processor.cb_config,
-            inputs_and_outputs=processor.inputs_and_outputs,
-            cache=processor.cache,
-            do_sample=processor.do_sample,
-            return_logprobs=processor.return_logprobs,
-        )
-        processor.model_runner.dice = self._dice
+        processor.model_runner = Runner(processor, self._dice)
         self.is_ready.set()
         return processor
 

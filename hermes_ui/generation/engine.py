@@ -72,6 +72,9 @@ class EngineIdentity:
 
     `tokenizer_hash` and `template_hash` are SHA-256 in hex; `revision` is the hub's
     commit or a hash of the weights' file names, sizes and head, empty where unknown.
+    `batch_invariant`: a reply comes out the same, bit for bit, alone and in company, and
+    with and without a cached prefix. Elsewhere the last bits of a logit may differ, and a
+    token that hangs on them with it.
     """
 
     model_id: str
@@ -81,6 +84,7 @@ class EngineIdentity:
     device: str
     tokenizer_hash: str
     template_hash: str
+    batch_invariant: bool = False
 
 
 class Engine(Protocol):

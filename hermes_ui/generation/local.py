@@ -5,19 +5,20 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from queue import Empty
 from typing import Any
 
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
-from hermes_ui.errors import ContextOverflow, EngineError
+from hermes_ui.errors import ContextOverflow, EngineError, ModelError
 from hermes_ui.generation.banned import Bans
 from hermes_ui.generation.batching import SCHEDULER, Batcher, Request
 from hermes_ui.generation.detokenize import Detokenizer, hidden_ids
 from hermes_ui.generation.dry import Dry
 from hermes_ui.generation.engine import EngineIdentity, EventStream, Finish, StreamEvent, Waiting
+from hermes_ui.generation.invariance import ROWS, is_batch_invariant, rounded
 from hermes_ui.generation.penalties import Tally
 from hermes_ui.generation.slots import NOTICE_S, WaitingLine
 from hermes_ui.generation.text import ReplyReader
@@ -46,7 +47,8 @@ class TransformersEngine:
     def __init__(
         self, model: Any, tokenizer: Any, identity: EngineIdentity, capacity: Capacity
     ) -> None:
-        self.identity = identity
+        _refuse_windows(model.config.get_text_config(), capacity.context_length)
+        self.identity = replace(identity, batch_invariant=is_batch_invariant(model))
         self.context_length = capacity.context_length
         self.stop_ids = stop_ids(model, tokenizer)
         self._tokenizer = tokenizer
@@ -61,8 +63,8 @@ class TransformersEngine:
             ContinuousBatchingConfig(
                 page_size=PAGE_TOKENS,
                 num_blocks=blocks + capacity.max_active,
-                max_batch_tokens=max(capacity.step_tokens, capacity.max_active),
-                max_requests_per_batch=capacity.max_active,
+                max_batch_tokens=rounded(max(capacity.step_tokens, capacity.max_active), ROWS),
+                max_requests_per_batch=rounded(capacity.max_active, ROWS),
                 max_blocks_per_request=0,
                 max_memory_percent=1.0,
                 use_async_batching=False,
@@ -232,6 +234,24 @@ class _Reading:
     def _ending(self) -> list[StreamEvent]:
         rest = self._detokenizer.flush()
         return [*self._reader.feed(rest), *self._reader.flush(complete=self._complete)]
+
+
+def _refuse_windows(config: Any, context_length: int) -> None:
+    """Attention that forgets is not done here; a window that nothing can outgrow is none.
+
+    Raises:
+        ModelError: the model attends to a window only, and the context is longer.
+    """
+    window = getattr(config, "sliding_window", None)
+    if window is None:
+        return
+    if window < context_length:
+        raise ModelError(
+            "the model",
+            f"attends to {window} tokens only; set HERMES_CONTEXT_LENGTH to that or less",
+        )
+    config.sliding_window = None
+    config.layer_types = ["full_attention"] * config.num_hidden_layers
 
 
 def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -56,12 +56,19 @@ def _facts(row: MessageRow, body: dict[str, Any]) -> list[tuple[str, str]]:
         (words.SEAL_REPLY, _count(words.TOKENS, row.completion_tokens)),
         (words.SEAL_SPEED, _time(row, body.get("seconds"))),
         (words.SEAL_ENDED, words.ENDINGS.get(row.finish_reason or "", "")),
-        (words.SEAL_SEED, str(params.get("seed", ""))),
+        (words.SEAL_SEED, _joined(str(params.get("seed", "")), _repeats(engine))),
         (words.SEAL_PERSONA, str(body.get("persona", ""))[:HASH_CHARS]),
         (words.SEAL_LORE, ", ".join(_lore(body))),
         (words.SEAL_SAMPLING, _sampling(params)),
         (words.SEAL_ERROR, str(body.get("error", ""))),
     ]
+
+
+def _repeats(engine: dict[str, Any]) -> str:
+    """Whether the seed gives this reply again; seals from before that was known say nothing."""
+    if "batch_invariant" not in engine:
+        return ""
+    return words.SEAL_EXACT if engine["batch_invariant"] else words.SEAL_NEARLY
 
 
 def _joined(*parts: object) -> str:
