@@ -171,7 +171,7 @@ def test_xtc_draws_from_the_requests_own_seed(engine, prompt):
 
 
 def test_cancelling_frees_every_block(engine):
-    before = engine.free_tokens
+    before = engine.cache.running
     prompts = [ask(Message("user", f"{n} " * (5 + 7 * n))) for n in range(40)]
 
     def cancel_one(n):
@@ -183,7 +183,7 @@ def test_cancelling_frees_every_block(engine):
         list(pool.map(cancel_one, range(40)))
 
     assert engine.active == 0
-    assert engine.free_tokens == before
+    assert engine.cache.running == before
 
 
 def test_a_cache_for_one_serves_one_after_the_other(folder, engine):

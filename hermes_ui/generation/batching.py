@@ -26,6 +26,7 @@ from transformers.generation.continuous_batching.continuous_api import (
 from transformers.generation.continuous_batching.model_runner import ModelRunner
 
 from hermes_ui.generation import attention
+from hermes_ui.generation.engine import CacheUse
 from hermes_ui.generation.invariance import ROWS, rounded
 from hermes_ui.generation.penalties import Tally
 from hermes_ui.generation.sampling import broken_rows, next_tokens
@@ -89,11 +90,14 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
             super().add_waiting_request(state)
 
     def finish_request(self, request_id: str) -> None:
+        self._let_go_from_the_end(request_id)
         super().finish_request(request_id)
         self._tell(request_id)
 
     def clear_cancelled_requests(self) -> list[Any]:
         cancelled = list(self._requests_to_cancel)
+        for request_id in cancelled:
+            self._let_go_from_the_end(request_id)
         states: list[Any] = super().clear_cancelled_requests()
         for request_id in cancelled:
             self._tell(request_id)
@@ -103,6 +107,11 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
         """Nothing is read through the library's index of every single token."""
         requests, fast, tokens, _ = super().schedule_batch(token_budget, cache_budget)
         return requests, fast, tokens, 0
+
+    def _let_go_from_the_end(self, request_id: str) -> None:
+        """What is let go first is forgotten first, and a prompt is only found from its start."""
+        for allocator in self.cache.cache_allocators.values():
+            allocator.block_table.get(request_id, []).reverse()
 
     def _tell(self, request_id: str) -> None:
         request = self.requests.get(request_id)
@@ -325,11 +334,13 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
         return "" if error is None else f"{type(error).__name__}: {error}".splitlines()[0]
 
     @property
-    def free_tokens(self) -> int:
-        """Tokens of cache that no request holds."""
-        if self.batch_processor is None:
-            return 0
-        cache = self.batch_processor.cache
-        (allocator,) = cache.cache_allocators.values()
-        free = _free_blocks(cache, allocator) + len(allocator.ledger.cached_blocks)
-        return free * int(allocator.tokens_per_page)
+    def cache_use(self) -> CacheUse:
+        """How full the cache is; nothing is in it before the loop runs and after it ended."""
+        processor = self.batch_processor
+        if processor is None:
+            return CacheUse(0, 0, 0)
+        (allocator,) = processor.cache.cache_allocators.values()
+        total, page = int(allocator.num_blocks), int(allocator.tokens_per_page)
+        remembered = len(allocator.ledger.cached_blocks)
+        running = total - remembered - _free_blocks(processor.cache, allocator)
+        return CacheUse(total * page, running * page, remembered * page)

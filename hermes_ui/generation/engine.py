@@ -13,6 +13,7 @@ from hermes_ui.prompt.build import Prompt
 from hermes_ui.prompt.chatml import Pieces
 
 __all__ = [
+    "CacheUse",
     "Engine",
     "EngineIdentity",
     "EventStream",
@@ -87,6 +88,19 @@ class EngineIdentity:
     batch_invariant: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """How an engine's memory of keys and values is filled, in tokens.
+
+    `running` belongs to requests that are being generated, `remembered` is kept for prompts
+    that begin alike, until room is needed; the rest of `total` is free.
+    """
+
+    total: int
+    running: int
+    remembered: int
+
+
 class Engine(Protocol):
     """Turns a prompt into a stream of events. Safe to call from many threads."""
 
@@ -96,6 +110,11 @@ class Engine(Protocol):
     @property
     def active(self) -> int:
         """Requests being generated or waiting right now."""
+        ...
+
+    @property
+    def cache(self) -> CacheUse | None:
+        """How full the memory for prompts is; None for an engine that has none of its own."""
         ...
 
     def count_tokens(self, pieces: Pieces) -> int:

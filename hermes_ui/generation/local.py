@@ -17,7 +17,14 @@ from hermes_ui.generation.banned import Bans
 from hermes_ui.generation.batching import SCHEDULER, Batcher, Request
 from hermes_ui.generation.detokenize import Detokenizer, hidden_ids
 from hermes_ui.generation.dry import Dry
-from hermes_ui.generation.engine import EngineIdentity, EventStream, Finish, StreamEvent, Waiting
+from hermes_ui.generation.engine import (
+    CacheUse,
+    EngineIdentity,
+    EventStream,
+    Finish,
+    StreamEvent,
+    Waiting,
+)
 from hermes_ui.generation.invariance import ROWS, is_batch_invariant, rounded
 from hermes_ui.generation.penalties import Tally
 from hermes_ui.generation.slots import NOTICE_S, WaitingLine
@@ -55,7 +62,10 @@ class TransformersEngine:
         self._encoder = PieceEncoder(tokenizer)
         self._hidden = hidden_ids(tokenizer.backend_tokenizer)
         self._vocabulary_size = int(model.config.get_text_config().vocab_size)
-        blocks = -(-capacity.cache_tokens // PAGE_TOKENS)
+        blocks = max(
+            -(-capacity.context_length // PAGE_TOKENS),
+            capacity.cache_tokens // PAGE_TOKENS - capacity.max_active,
+        )
         self._line = WaitingLine(capacity.max_active, capacity.max_waiting, room=blocks)
         self._batcher = Batcher(
             model,
@@ -89,9 +99,9 @@ class TransformersEngine:
         return len(self._line)
 
     @property
-    def free_tokens(self) -> int:
-        """Tokens of cache that no request holds; kept prefixes count as free."""
-        return self._batcher.free_tokens
+    def cache(self) -> CacheUse:
+        """How full the memory for prompts is."""
+        return self._batcher.cache_use
 
     def count_tokens(self, pieces: Pieces) -> int:
         """Exact prompt tokens of `pieces`, without BOS."""

@@ -52,7 +52,7 @@ def _facts(row: MessageRow, body: dict[str, Any]) -> list[tuple[str, str]]:
             words.SEAL_DEVICE,
             _joined(engine.get("device"), engine.get("dtype"), engine.get("quantization")),
         ),
-        (words.SEAL_PROMPT, _prompt(row)),
+        (words.SEAL_PROMPT, prompt_read(row)),
         (words.SEAL_REPLY, _count(words.TOKENS, row.completion_tokens)),
         (words.SEAL_SPEED, _time(row, body.get("seconds"))),
         (words.SEAL_ENDED, words.ENDINGS.get(row.finish_reason or "", "")),
@@ -75,14 +75,15 @@ def _joined(*parts: object) -> str:
     return " · ".join(str(part) for part in parts if part)
 
 
-def _prompt(row: MessageRow) -> str:
-    if row.prompt_tokens is None:
-        return ""
-    if row.cached_tokens:
-        return words.TOKENS_CACHED.format(
-            count=f"{row.prompt_tokens:,}", cached=f"{row.cached_tokens:,}"
-        )
-    return _count(words.TOKENS, row.prompt_tokens)
+def prompt_read(row: MessageRow) -> str:
+    """How many tokens the prompt of a reply had, and how many of them were in the cache."""
+    if row.prompt_tokens is None or row.cached_tokens is None:
+        return _count(words.TOKENS, row.prompt_tokens)
+    return words.TOKENS_CACHED.format(
+        count=f"{row.prompt_tokens:,}",
+        cached=f"{row.cached_tokens:,}",
+        new=f"{row.prompt_tokens - row.cached_tokens:,}",
+    )
 
 
 def _count(label: str, count: int | None) -> str:
