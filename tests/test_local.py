@@ -170,22 +170,6 @@ def test_xtc_draws_from_the_requests_own_seed(engine, prompt):
         events.close()
 
 
-def test_cancelling_frees_every_block(engine):
-    before = engine.cache.running
-    prompts = [ask(Message("user", f"{n} " * (5 + 7 * n))) for n in range(40)]
-
-    def cancel_one(n):
-        with closing(engine.stream(prompts[n], LONG)) as events:
-            for _ in range(n % 5):
-                next(events)
-
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(cancel_one, range(40)))
-
-    assert engine.active == 0
-    assert engine.cache.running == before
-
-
 def test_a_cache_for_one_serves_one_after_the_other(folder, engine):
     tokenizer, model = byte_tokenizer(), LlamaForCausalLM.from_pretrained(folder)
     capacity = Capacity(256, max_active=4, max_waiting=4, cache_tokens=256, step_tokens=64)

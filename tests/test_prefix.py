@@ -151,9 +151,10 @@ def test_the_least_recently_used_leave_first(folder):
 
 def test_the_beginning_of_a_prompt_outlives_its_end(folder):
     """Only a prompt's beginning can be found again, so its end is forgotten first."""
-    long, *others = (ask(Message("user", f"{n} " + f"{n}q " * 50)) for n in "abcdefg")
+    long = ask(Message("user", "aq " * 75))
+    others = [ask(Message("user", f"{n} " + f"{n}q " * 20)) for n in "bcdefghijklm"]
     found = []
-    for count in range(2, 7):
+    for count in (5, 10, 12):
         with small(folder, 1024) as engine:
             whole = whole_pages(len(engine.token_ids(long.pieces)))
             for prompt in (long, *others[:count]):
@@ -161,8 +162,7 @@ def test_the_beginning_of_a_prompt_outlives_its_end(folder):
             found.append(cached(engine, long))
 
     assert found[0] == whole
-    assert found == sorted(found, reverse=True)
-    assert any(0 < each < whole for each in found)
+    assert whole > found[1] > found[2] > 0
 
 
 def test_the_memory_has_a_ceiling_that_is_set(folder):

@@ -34,6 +34,10 @@ from hermes_ui.params import SamplingParams
 
 SCHEDULER = "hermes_fifo"
 READY_S = 60.0
+OUT_OF_MEMORY = (
+    "the machine ran out of memory while it generated; try again, with a shorter conversation, "
+    "or set HERMES_MAX_ACTIVE, HERMES_CACHE_TOKENS or HERMES_CONTEXT_LENGTH lower"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -255,6 +259,14 @@ class Runner(ModelRunner):  # type: ignore[misc]
         output_ids[0, : len(tokens)].copy_(tokens)
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch has a class for GPUs; on CPUs it raises a RuntimeError that says so."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        "out of memory" in text or "not enough memory" in text or "can't allocate memory" in text
+    )
+
+
 class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
     """The library's manager with our parts in it. Its thread runs from `start` to `stop`."""
 
@@ -298,6 +310,28 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
             super()._run_generation_loop()
         finally:
             self.is_ready.set()
+
+    def _generation_step(self) -> None:
+        """A step that needs more memory than there is fails its requests, not the engine."""
+        try:
+            super()._generation_step()
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            _log.warning("out of memory in a step: %s", error)
+            self._fail_step(error)
+
+    def _fail_step(self, error: Exception) -> None:
+        """End the requests of the step; their part of the cache is free again."""
+        processor = self.batch_processor
+        for each in processor.inputs_and_outputs.requests_in_batch:
+            request = self.requests.get(each.state.request_id)
+            if request is not None:
+                request.error = OUT_OF_MEMORY
+        processor.handle_batch_error(error)
+        processor.inputs_and_outputs.requests_in_batch = []
+        if self.model.device.type != "cpu":
+            torch.get_device_module(self.model.device).empty_cache()
 
     def _create_batch_processor(self) -> Any:
         processor = super()._create_batch_processor()
