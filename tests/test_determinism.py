@@ -135,6 +135,18 @@ def test_a_turn_that_was_written_gives_the_bits_of_one_that_was_read(make_model)
     assert all(row.numpy().tobytes() in cold_rows for row in warm_rows)
 
 
+def test_pages_in_a_row_and_scattered_ones_give_the_same(make_model):
+    """Read where they lie, and out of a buffer: two replies that share a prompt's beginning."""
+    shared = "The lamp is lit over the harbour wall. " * 6
+    params = SamplingParams(seed=3, temperature=1.5, max_tokens=30)
+    prompts = [ask(Message("user", shared + end)) for end in ("One.", "Two.", "Six.")]
+    with closing(engine_of(make_model())) as engine, ThreadPoolExecutor(3) as pool:
+        said = list(pool.map(lambda prompt: spoken(engine, prompt, params), prompts))
+    for prompt, reply in zip(prompts, said, strict=True):
+        with closing(engine_of(make_model())) as engine:
+            assert spoken(engine, prompt, params) == reply
+
+
 @pytest.mark.parametrize("max_active", [1, 3, 6])
 def test_it_holds_for_any_number_of_places(make_model, max_active):
     capacity = Capacity(512, max_active, 40, cache_tokens=4096, step_tokens=64)

@@ -142,7 +142,7 @@ def test_the_least_recently_used_leave_first(folder):
         for prompt in prompts[:4]:
             assert cached(engine, prompt) == 0
         assert cached(engine, prompts[0]) == pages
-        for prompt in prompts[4:7]:
+        for prompt in prompts[4:8]:
             cached(engine, prompt)
 
         assert cached(engine, prompts[0]) == pages
@@ -152,9 +152,9 @@ def test_the_least_recently_used_leave_first(folder):
 def test_the_beginning_of_a_prompt_outlives_its_end(folder):
     """Only a prompt's beginning can be found again, so its end is forgotten first."""
     long = ask(Message("user", "aq " * 75))
-    others = [ask(Message("user", f"{n} " + f"{n}q " * 20)) for n in "bcdefghijklm"]
+    others = [ask(Message("user", f"{n} " + f"{n}q " * 20)) for n in "bcdefghijklmno"]
     found = []
-    for count in (5, 10, 12):
+    for count in (8, 14):
         with small(folder, 1024) as engine:
             whole = whole_pages(len(engine.token_ids(long.pieces)))
             for prompt in (long, *others[:count]):
@@ -162,7 +162,7 @@ def test_the_beginning_of_a_prompt_outlives_its_end(folder):
             found.append(cached(engine, long))
 
     assert found[0] == whole
-    assert whole > found[1] > found[2] > 0
+    assert whole > found[1] > 0
 
 
 def test_the_memory_has_a_ceiling_that_is_set(folder):

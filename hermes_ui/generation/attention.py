@@ -2,7 +2,8 @@
 
 The library's own path for CPUs masks over the keys of all running requests, and copies them
 in every layer, so that a step costs as much as everybody's context together. Here a request
-reads its own pages, into a buffer that is used over and over.
+reads its own pages: where they are when they lie in a row, else out of a buffer that is used
+over and over.
 
 A query's numbers depend on its own text alone, bit for bit on CPUs: queries are cut into
 tiles at fixed places of the text, the keys end where the tile ends, and the products have
@@ -20,9 +21,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from hermes_ui.generation.invariance import ROWS, rounded
+from hermes_ui.generation.paging import TILE, layered
 
 NAME = "hermes_paged"
-TILE = 64  # tokens; a whole number of pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,13 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One request's part of a step: its pages, its length with the new tokens, its tiles."""
+    """One request's part of a step: its pages, its length with the new tokens, its tiles.
+
+    `first` is the first page where they lie in a row, enough of them for all tiles, else None.
+    """
 
     pages: Tensor
+    first: int | None
     length: int
     tiles: tuple[Tile, ...]
 
@@ -56,14 +61,20 @@ class Step:
         self._groups = groups
         self._dtype = dtype
         self._device = allocator.cache_tensor.device
+        self._cache = layered(allocator)
+        self._places: list[int] = []
+        self._where: Tensor | None = None
         self.spans: list[Span] = []
         self.tokens = 0
 
     def add(self, request_id: str, new: int, length: int) -> None:
         """The next request of the batch: `new` tokens, with which it has `length`."""
         table: list[int] = self._allocator.block_table[request_id]
-        count = -(-length // self._allocator.tokens_per_page)
-        pages = torch.tensor(table[:count], device=self._device)
+        size = self._allocator.tokens_per_page
+        pages = torch.tensor(table[: -(-length // size)], device=self._device)
+        whole = rounded(length, TILE) // size
+        in_a_row = table[:whole] == list(range(table[0], table[0] + whole))
+        self._places += [table[i // size] * size + i % size for i in range(length - new, length)]
         tiles = []
         at = length - new
         while at < length:
@@ -71,7 +82,7 @@ class Step:
             start = self.tokens + at - (length - new)
             tiles.append(self._tile(slice(start, start + end - at), at, end))
             at = end
-        self.spans.append(Span(pages, length, tuple(tiles)))
+        self.spans.append(Span(pages, table[0] if in_a_row else None, length, tuple(tiles)))
         self.tokens += new
 
     def _tile(self, queries: slice, first: int, end: int) -> Tile:
@@ -83,25 +94,32 @@ class Step:
         unseen = torch.arange(keys, device=self._device) > places[:, None]
         return Tile(queries, keys, mask.masked_fill_(unseen, -torch.inf))
 
-    def write(self, layer: int, key: Tensor, value: Tensor, places: Tensor) -> None:
+    def write(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Put the new (1, kv_heads, tokens, head_dim) keys and values into the cache."""
-        keys, values = self._allocator._kv_token_views[layer]
-        keys.index_copy_(0, places, key[0].transpose(0, 1))
-        values.index_copy_(0, places, value[0].transpose(0, 1))
+        if self._where is None:
+            # Padding goes into a page that the library gives to nobody.
+            trash = self._allocator.blocks_per_sector * self._allocator.tokens_per_page
+            padding = key.shape[2] - self.tokens
+            self._where = torch.tensor(self._places + [trash] * padding, device=self._device)
+        keys, values = self._of(layer)
+        keys.flatten(0, 1).index_copy_(0, self._where, key[0].transpose(0, 1))
+        values.flatten(0, 1).index_copy_(0, self._where, value[0].transpose(0, 1))
 
     def read(self, layer: int, span: Span) -> tuple[Tensor, Tensor]:
-        """(kv_heads, keys, head_dim) keys and values of a request, zeros where none is yet.
+        """(kv_heads, keys, head_dim) keys and values of a request, any numbers at unused places.
 
-        They lie in a buffer, and stay until the next call.
+        They may lie in a buffer, and stay until the next call.
         """
-        allocator = self._allocator
-        at = allocator.layer_indices.index(layer)
-        shape = (-1, len(allocator.layer_indices), 2, allocator.tokens_per_page)
-        cache = allocator.cache_tensor.view(*shape, *allocator.cache_tensor.shape[-2:])
-        return (
-            self._scratch.gathered(0, cache[:, at, 0], span),
-            self._scratch.gathered(1, cache[:, at, 1], span),
-        )
+        keys, values = self._of(layer)
+        if span.first is None:
+            return self._scratch.gathered(0, keys, span), self._scratch.gathered(1, values, span)
+        start = span.first * keys.shape[1]
+        part = slice(start, start + rounded(span.length, TILE))
+        return keys.flatten(0, 1)[part].transpose(0, 1), values.flatten(0, 1)[part].transpose(0, 1)
+
+    def _of(self, layer: int) -> Tensor:
+        """(2, pages, tokens, kv_heads, head_dim) of one layer."""
+        return self._cache[self._allocator.layer_indices.index(layer)]
 
 
 class Scratch:
@@ -142,15 +160,14 @@ def attend(
         query: (1, heads, tokens, head_dim), the new tokens of all requests in a row, and
             padding.
         key, value: (1, kv_heads, tokens, head_dim) of the same tokens.
-        kwargs: With `step`, the requests, and `write_index`, where each token is kept.
+        kwargs: With `step`, the requests and their pages.
 
     Returns:
         (1, tokens, heads, head_dim) and no weights; zeros for padding.
     """
     step: Step = kwargs["step"]
     layer: int = module.layer_idx  # type: ignore[assignment]
-    (places,) = kwargs["write_index"]
-    step.write(layer, key, value, places)
+    step.write(layer, key, value)
     _, heads, tokens, dim = query.shape
     grouped = query.view(key.shape[1], heads // key.shape[1], tokens, dim)
     result = query.new_empty(1, tokens, heads, dim)

@@ -6,7 +6,6 @@ has let go of its blocks, and a logits processor that draws with the request's o
 """
 
 import logging
-import queue
 import threading
 from collections.abc import Collection
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
-from transformers.generation.continuous_batching import scheduler as scheduling
 from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessor,
     ContinuousBatchingLogitsProcessorList,
@@ -28,11 +26,10 @@ from transformers.generation.continuous_batching.model_runner import ModelRunner
 from hermes_ui.generation import attention
 from hermes_ui.generation.engine import CacheUse
 from hermes_ui.generation.invariance import ROWS, rounded
-from hermes_ui.generation.penalties import Tally
+from hermes_ui.generation.paging import free_blocks
+from hermes_ui.generation.request import Request, Requests
 from hermes_ui.generation.sampling import broken_rows, next_tokens
-from hermes_ui.params import SamplingParams
 
-SCHEDULER = "hermes_fifo"
 READY_S = 60.0
 OUT_OF_MEMORY = (
     "the machine ran out of memory while it generated; try again, with a shorter conversation, "
@@ -40,29 +37,6 @@ OUT_OF_MEMORY = (
 )
 
 _log = logging.getLogger(__name__)
-
-
-class Request:
-    """One request between the caller's thread and the engine's."""
-
-    def __init__(self, id_: str, params: SamplingParams, tally: Tally) -> None:
-        self.id = id_
-        self.params = params
-        self.tally = tally
-        self.step = 0  # tokens drawn so far
-        self.cached_tokens = 0  # of the prompt, found in the cache
-        self.error = ""
-        self.outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()  # GenerationOutput
-        self.is_open = True
-        self.is_free = threading.Event()  # it holds no block any more
-
-    def draw(self, token: int) -> None:
-        """Take note of the token that was drawn for it."""
-        self.tally.add(token)
-        self.step += 1
-
-
-Requests = dict[str, Request]
 
 
 class Router(OutputRouter):  # type: ignore[misc]
@@ -80,88 +54,6 @@ class Router(OutputRouter):  # type: ignore[misc]
     def deliver_batch(self, outputs: list[Any]) -> None:
         for output in outputs:
             self.deliver(output)
-
-
-class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
-    """First in, first out; says when a request is free, and forgets old prefixes one by one."""
-
-    requests: Requests = {}  # set by the batcher before the first request  # noqa: RUF012
-
-    def add_waiting_request(self, state: Any) -> None:
-        """A request may have been cancelled while it lay in the queue before this one."""
-        request = self.requests.get(state.request_id)
-        if request is not None and request.is_open:
-            super().add_waiting_request(state)
-
-    def finish_request(self, request_id: str) -> None:
-        self._let_go_from_the_end(request_id)
-        super().finish_request(request_id)
-        self._tell(request_id)
-
-    def clear_cancelled_requests(self) -> list[Any]:
-        cancelled = list(self._requests_to_cancel)
-        for request_id in cancelled:
-            self._let_go_from_the_end(request_id)
-        states: list[Any] = super().clear_cancelled_requests()
-        for request_id in cancelled:
-            self._tell(request_id)
-        return states
-
-    def schedule_batch(self, token_budget: int, cache_budget: int) -> Any:
-        """Nothing is read through the library's index of every single token."""
-        requests, fast, tokens, _ = super().schedule_batch(token_budget, cache_budget)
-        return requests, fast, tokens, 0
-
-    def _let_go_from_the_end(self, request_id: str) -> None:
-        """What is let go first is forgotten first, and a prompt is only found from its start."""
-        for allocator in self.cache.cache_allocators.values():
-            allocator.block_table.get(request_id, []).reverse()
-
-    def _tell(self, request_id: str) -> None:
-        request = self.requests.get(request_id)
-        if request is not None:
-            request.is_free.set()
-
-    def _infer_request_tokens(self, state: Any, removed: set[str]) -> list[int]:
-        before = state.position_offset
-        tokens: list[int] = super()._infer_request_tokens(state, removed)
-        request = self.requests.get(state.request_id)
-        if request is not None and state.position_offset > before:
-            request.cached_tokens = state.position_offset
-        return tokens
-
-    def _try_to_meet_safety_margin(self) -> bool:
-        """Make room for the next step out of what is only kept for later prompts.
-
-        The stock rule drops all prefixes at once when a part of the cache is left. What the
-        running requests may need is reserved before they start, so they are never starved.
-        """
-        cache = self.cache
-        cache.pool.try_to_free_sectors()
-        for allocator in cache.cache_allocators.values():
-            step = cache.max_batch_tokens // allocator.tokens_per_page + self.max_requests_per_batch
-            _forget_oldest(allocator, step - _free_blocks(cache, allocator))
-        cache.pool.try_to_free_sectors()
-        return True
-
-
-scheduling.SCHEDULER_MAPPING[SCHEDULER] = Scheduler
-
-
-def _free_blocks(cache: Any, allocator: Any) -> int:
-    """Blocks that hold nothing."""
-    return int(cache.compute_free_capacity(relative=False)) // int(allocator.bytes_per_block)
-
-
-def _forget_oldest(allocator: Any, count: int) -> None:
-    """Give up to `count` blocks back that no request uses, the longest unused first."""
-    ledger = allocator.ledger
-    oldest = list(ledger.cached_blocks)[: max(0, count)]
-    for block in oldest:
-        del ledger.cached_blocks[block]
-        del ledger.hash_to_block[ledger.block_to_hash.pop(block)]
-    if oldest:
-        allocator.pool.free_blocks(allocator.index, oldest)
 
 
 class Dice(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
@@ -376,5 +268,5 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
         (allocator,) = processor.cache.cache_allocators.values()
         total, page = int(allocator.num_blocks), int(allocator.tokens_per_page)
         remembered = len(allocator.ledger.cached_blocks)
-        running = total - remembered - _free_blocks(processor.cache, allocator)
+        running = total - remembered - free_blocks(processor.cache, allocator)
         return CacheUse(total * page, running * page, remembered * page)

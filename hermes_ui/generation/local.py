@@ -14,7 +14,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from hermes_ui.errors import ContextOverflow, EngineError, ModelError
 from hermes_ui.generation.banned import Bans
-from hermes_ui.generation.batching import SCHEDULER, Batcher, Request
+from hermes_ui.generation.batching import Batcher
 from hermes_ui.generation.detokenize import Detokenizer, hidden_ids
 from hermes_ui.generation.dry import Dry
 from hermes_ui.generation.engine import (
@@ -26,7 +26,9 @@ from hermes_ui.generation.engine import (
     Waiting,
 )
 from hermes_ui.generation.invariance import ROWS, is_batch_invariant, rounded
+from hermes_ui.generation.paging import SCHEDULER
 from hermes_ui.generation.penalties import Tally
+from hermes_ui.generation.request import Request
 from hermes_ui.generation.slots import NOTICE_S, WaitingLine
 from hermes_ui.generation.text import ReplyReader
 from hermes_ui.generation.vocabulary import Vocabulary
