@@ -39,6 +39,7 @@ def create_chat(settings: Settings) -> ChatService:
         context_length=settings.context_length,
         max_active=settings.max_active,
         max_waiting=settings.max_waiting,
+        cache_tokens=settings.cache_tokens,
         models_dir=ROOT / "models",
     )
     catalog = PersonaCatalog(PersonaLibrary(settings.personas_dir), store)

@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     )
     max_active: int = Field(8, ge=1, le=256, description="Replies generated at the same time.")
     max_waiting: int = Field(32, ge=0, le=4096, description="Requests that may wait in line.")
+    cache_tokens: int = Field(
+        0,
+        ge=0,
+        description="The most tokens that are kept of running and earlier prompts and replies; "
+        "0: as many as the running ones may need, within 60% of the free memory.",
+    )
     data_dir: Path = Field(ROOT / "data", description="Where the database is kept.")
     database_url: str = Field(
         "", description="SQLAlchemy URL; empty: SQLite in the data folder. PostgreSQL works too."

@@ -313,6 +313,7 @@ def _seal(
 ) -> dict[str, Any]:
     """What explains this message and lets it be generated again."""
     ids = engine.token_ids(prompt.pieces)
+    cached = said.finish.cached_tokens if said.finish else None
     return {
         "persona": recipe.persona_digest,
         "user": recipe.user,
@@ -322,6 +323,8 @@ def _seal(
         "prompt": {
             "sha256": hashlib.sha256(" ".join(map(str, ids)).encode()).hexdigest(),
             "tokens": prompt.tokens,
+            "cached": cached,
+            "new": None if cached is None else len(ids) - cached,
             "kept": prompt.kept,
             "dropped": prompt.dropped,
             "stop": list(prompt.stop),

@@ -3,13 +3,14 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from hermes_ui.errors import EngineError
+from hermes_ui.errors import EngineError, ModelError
 from hermes_ui.generation.engine import Finish, TextDelta
 from hermes_ui.generation.loading import ModelChoice, Placement, choose, load, place
 from hermes_ui.generation.local import Capacity, TransformersEngine
@@ -118,20 +119,55 @@ def test_the_reply_is_what_the_model_says_to_the_same_ids(engine, prompt):
     assert engine._tokenizer.decode(ids[start:]).startswith(said)
 
 
-def test_cancelling_frees_every_block(engine):
-    before = engine.free_tokens
-    prompts = [ask(Message("user", f"{n} " * (5 + 7 * n))) for n in range(40)]
+def test_what_is_banned_is_never_in_the_reply(engine, prompt):
+    params = [SamplingParams(seed=seed, temperature=1.5, max_tokens=120) for seed in range(4)]
+    said = [spoken(engine, prompt, each) for each in params]
+    parts = {text[i : i + 3] for text in said for i in range(0, 80, 3)}
+    banned = tuple(sorted(part for part in parts if part.isascii() and part)[:100])
+    assert len(banned) > 10
 
-    def cancel_one(n):
-        with closing(engine.stream(prompts[n], LONG)) as events:
-            for _ in range(n % 5):
-                next(events)
+    for each in params:
+        reply = spoken(engine, prompt, each.model_copy(update={"banned_strings": banned}))
+        assert reply
+        assert not [text for text in banned if text.lower() in reply.lower()]
 
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(cancel_one, range(40)))
 
-    assert engine.active == 0
-    assert engine.free_tokens == before
+def test_what_a_continued_reply_begins_with_is_part_of_it(engine):
+    begun = ask(Message("user", "Say hello."))
+    begun = replace(begun, pieces=(*begun.pieces, "hel"), prefill="hel")
+    favoured = engine._tokenizer.encode("l", add_special_tokens=False)[0]
+    params = SamplingParams(temperature=0, max_tokens=3, logit_bias={favoured: 100})
+
+    assert spoken(engine, begun, params).startswith("l")
+    assert not spoken(
+        engine, begun, params.model_copy(update={"banned_strings": ("hell",)})
+    ).startswith("l")
+
+
+def test_dry_ends_a_loop(engine, prompt):
+    """At temperature 0 and without penalties the tiny model goes round in circles."""
+    looping = SamplingParams(temperature=0, repetition_penalty=1, max_tokens=200)
+    loop = spoken(engine, prompt, looping)
+    dry = spoken(engine, prompt, looping.model_copy(update={"dry_multiplier": 2.0}))
+
+    def repeats(text):
+        return len(text) - len({text[i : i + 12] for i in range(len(text))})
+
+    assert repeats(loop) > 40
+    assert repeats(dry) < repeats(loop) / 4
+
+
+def test_xtc_draws_from_the_requests_own_seed(engine, prompt):
+    params = SamplingParams(seed=9, min_p=0, xtc_probability=0.5, xtc_threshold=0.05, max_tokens=40)
+    alone = spoken(engine, prompt, params)
+    company = [engine.stream(prompt, LONG) for _ in range(3)]
+    for events in company:
+        until_text(events)
+
+    assert spoken(engine, prompt, params) == alone
+    assert alone != spoken(engine, prompt, params.model_copy(update={"xtc_probability": 0.0}))
+    for events in company:
+        events.close()
 
 
 def test_a_cache_for_one_serves_one_after_the_other(folder, engine):
@@ -166,6 +202,27 @@ def test_max_tokens_are_cut_to_the_room_that_is_left(engine):
 
     assert finish.prompt_tokens + finish.completion_tokens == engine.context_length
     assert finish.reason == "length"
+
+
+def windowed(folder, window):
+    model = LlamaForCausalLM.from_pretrained(folder)
+    model.config.sliding_window = window
+    return model
+
+
+def test_a_window_that_nothing_can_outgrow_is_none(folder, engine, prompt):
+    capacity = Capacity(256, max_active=1, max_waiting=1, cache_tokens=256, step_tokens=64)
+    model = windowed(folder, 256)
+
+    with closing(TransformersEngine(model, byte_tokenizer(), engine.identity, capacity)) as other:
+        assert spoken(other, prompt, SHORT) == spoken(engine, prompt, SHORT)
+
+
+def test_a_model_that_forgets_is_refused(folder, engine):
+    capacity = Capacity(256, max_active=1, max_waiting=1, cache_tokens=256, step_tokens=64)
+
+    with pytest.raises(ModelError, match="128 tokens only"):
+        TransformersEngine(windowed(folder, 128), byte_tokenizer(), engine.identity, capacity)
 
 
 def test_no_thread_is_left_after_close(folder):

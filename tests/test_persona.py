@@ -171,6 +171,19 @@ def test_every_text_survives_in_every_place(text):
     assert parse(dump(persona), "ava") == persona
 
 
+def test_every_sampling_parameter_can_stand_in_a_file():
+    sampling = SamplingParams(
+        logit_bias={13: -5, 7: 2.5},
+        banned_strings=("shivers", "a\nb"),
+        dry_multiplier=0.8,
+        dry_sequence_breakers=("\n", ": "),
+        xtc_probability=0.5,
+    )
+    persona = Persona(name="Ava", sampling=sampling)
+
+    assert parse(dump(persona), "ava") == persona
+
+
 @pytest.mark.parametrize("seed", range(150))
 def test_what_is_dumped_reads_back(seed):
     persona = some_persona(seed)

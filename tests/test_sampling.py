@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from hermes_ui.generation.sampling import Tally, gumbel, next_tokens, penalised
+from hermes_ui.generation.penalties import Tally, penalised
+from hermes_ui.generation.sampling import coin, gumbel, next_tokens
 from hermes_ui.params import SamplingParams
 
 NEUTRAL = SamplingParams(temperature=1, top_p=1, min_p=0, repetition_penalty=1)
@@ -215,4 +216,70 @@ def test_nan_is_an_error_that_names_its_row():
         next_tokens(logits, [NEUTRAL] * 3, [Tally()] * 3, [0] * 3)
 
 
+COINS = [0.945813792213, 0.520407580643]
 RECORDED = [1.901641, 1.208102, -0.629501, -0.544773, 0.949506, 0.20083]
+
+
+# XTC
+
+
+def test_xtc_leaves_out_the_likeliest_choices():
+    logits = [math.log(p) for p in (0.5, 0.3, 0.15, 0.05)]
+
+    assert drawn(logits, neutral(xtc_probability=1, xtc_threshold=0.1)) == {2, 3}
+
+
+def test_xtc_needs_two_likely_choices():
+    logits = [math.log(p) for p in (0.9, 0.05, 0.05)]
+
+    assert 0 in drawn(logits, neutral(xtc_probability=1, xtc_threshold=0.1))
+
+
+def test_xtc_strikes_as_often_as_its_probability():
+    rows = torch.tensor([[math.log(p) for p in (0.6, 0.4)]]).expand(20_000, -1)
+    params = neutral(xtc_probability=0.3, xtc_threshold=0.1)
+
+    tokens = next_tokens(rows, [params] * 20_000, [Tally()] * 20_000, range(20_000))
+
+    assert abs(float((tokens == 0).float().mean()) - 0.7 * 0.6) < 0.015
+
+
+def test_xtc_tosses_the_coin_of_the_seed():
+    tosses = [[coin(seed, step) for step in range(2000)] for seed in (0, 1)]
+
+    assert tosses[0] == [coin(0, step) for step in range(2000)]
+    assert tosses[0] != tosses[1]
+    assert abs(sum(tosses[0]) / 2000 - 0.5) < 0.03
+
+
+def test_xtc_spares_the_tokens_that_end_a_reply():
+    rows = torch.tensor([[math.log(p) for p in (0.5, 0.3, 0.2)]]).expand(400, -1)
+    params = [neutral(xtc_probability=1, xtc_threshold=0.1)] * 400
+
+    tokens = next_tokens(rows, params, [Tally()] * 400, range(400), spared={1})
+
+    assert set(tokens.tolist()) == {0, 1, 2}
+
+
+def test_xtc_changes_nothing_at_temperature_0():
+    params = neutral(temperature=0, xtc_probability=1)
+
+    assert draw([1.0, 1.1, 1.2], params) == 2
+
+
+def test_the_xtc_coin_never_changes():
+    assert [coin(0, 0), coin(7, 3)] == pytest.approx(COINS, abs=1e-9)
+
+
+def test_a_nucleus_is_the_same_alone_and_beside_a_row_that_is_ranked_whole():
+    """The candidates of a flat row hold a part of its mass: its share must count."""
+    torch.manual_seed(4)
+    flat = torch.randn(1, 20_000)
+    params = [neutral(top_p=0.2, seed=n) for n in range(300)]
+    steps = range(300)
+    few = next_tokens(flat.expand(300, -1), params, [Tally()] * 300, steps)
+    whole = next_tokens(
+        flat.expand(300, -1), params, [Tally()] * 300, steps, candidates=flat.shape[-1]
+    )
+
+    assert torch.equal(few, whole)

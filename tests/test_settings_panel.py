@@ -46,6 +46,34 @@ def test_a_slider_takes_its_range_from_the_parameter(ask):
     )
 
 
+def test_what_few_people_need_is_folded_until_it_is_used(ask):
+    before = ask("settings")["html"]
+    after = ask("sampling", name="dry_multiplier", values={"dry_multiplier": 0.8})["html"]
+
+    folds = '<details class="group" {}><summary>DRY</summary>'
+    assert folds.format("") in before
+    assert folds.format("open") in after
+
+
+def test_texts_stand_one_a_line_with_line_breaks_spelt_out(ask):
+    html = ask("sampling", name="stop", values={"stop": ["a\nb", "c\\d"]})["html"]
+
+    assert ">a\\nb\nc\\\\d</textarea>" in html
+
+
+def test_a_logit_bias_goes_by_its_ids(chat, ask, conversation):
+    html = ask("sampling", name="logit_bias", values={"logit_bias": {"13": "-5"}})["html"]
+
+    assert sampling(chat, conversation).logit_bias == {13: -5}
+    assert ">13: -5</textarea>" in html
+
+
+@pytest.mark.parametrize("bias", [{"the": "1"}, {"13": ""}, {"13": "1000"}])
+def test_a_logit_bias_that_is_none_is_refused_in_one_line(ask, bias):
+    with pytest.raises(SettingsError, match="Logit bias: "):
+        ask("sampling", name="logit_bias", values={"logit_bias": bias})
+
+
 def test_a_changed_parameter_is_kept_and_marked(chat, ask, conversation):
     html = ask("sampling", name="temperature", values={"temperature": 1.2})["html"]
 

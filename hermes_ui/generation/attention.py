@@ -1,10 +1,18 @@
 """Attention over the paged cache, one request at a time.
 
-The library's own path for CPUs masks over the keys of all running requests, so that a step
-costs as much as everybody's context together, and a request's numbers depend on its company.
+The library's own path for CPUs masks over the keys of all running requests, and copies them
+in every layer, so that a step costs as much as everybody's context together. Here a request
+reads its own pages: where they are when they lie in a row, else out of a buffer that is used
+over and over.
+
+A query's numbers depend on its own text alone, bit for bit on CPUs: queries are cut into
+tiles at fixed places of the text, the keys end where the tile ends, and the products have
+`ROWS` rows at least (see `invariance.py`). So it makes no difference how a prompt was cut
+into steps, what was found in the cache, and who else is served.
 """
 
-import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,9 +20,128 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from hermes_ui.generation.invariance import ROWS, rounded
+from hermes_ui.generation.paging import TILE, layered
+
 NAME = "hermes_paged"
 
-_step = threading.local()  # each engine has a thread of its own
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Queries of one request that are answered together.
+
+    `queries` is their place in the packed batch, `keys` how many keys they see, unused ones
+    at the end included, and `mask` (groups · queries, rounded up to `ROWS`; keys) of 0 and -inf.
+    """
+
+    queries: slice
+    keys: int
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One request's part of a step: its pages, its length with the new tokens, its tiles.
+
+    `first` is the first page where they lie in a row, enough of them for all tiles, else None.
+    """
+
+    pages: Tensor
+    first: int | None
+    length: int
+    tiles: tuple[Tile, ...]
+
+
+class Step:
+    """What all layers of one step read and write."""
+
+    def __init__(self, allocator: Any, scratch: "Scratch", groups: int, dtype: torch.dtype) -> None:
+        self._allocator = allocator
+        self._scratch = scratch
+        self._groups = groups
+        self._dtype = dtype
+        self._device = allocator.cache_tensor.device
+        self._cache = layered(allocator)
+        self._places: list[int] = []
+        self._where: Tensor | None = None
+        self.spans: list[Span] = []
+        self.tokens = 0
+
+    def add(self, request_id: str, new: int, length: int) -> None:
+        """The next request of the batch: `new` tokens, with which it has `length`."""
+        table: list[int] = self._allocator.block_table[request_id]
+        size = self._allocator.tokens_per_page
+        pages = torch.tensor(table[: -(-length // size)], device=self._device)
+        whole = rounded(length, TILE) // size
+        in_a_row = table[:whole] == list(range(table[0], table[0] + whole))
+        self._places += [table[i // size] * size + i % size for i in range(length - new, length)]
+        tiles = []
+        at = length - new
+        while at < length:
+            end = min(rounded(at + 1, TILE), length)
+            start = self.tokens + at - (length - new)
+            tiles.append(self._tile(slice(start, start + end - at), at, end))
+            at = end
+        self.spans.append(Span(pages, table[0] if in_a_row else None, length, tuple(tiles)))
+        self.tokens += new
+
+    def _tile(self, queries: slice, first: int, end: int) -> Tile:
+        keys = rounded(end, TILE)
+        places = torch.arange(first, end, device=self._device).repeat(self._groups)
+        rows = rounded(len(places), ROWS)
+        places = torch.cat([places, places[:1].expand(rows - len(places))])
+        mask = torch.zeros(rows, keys, dtype=self._dtype, device=self._device)
+        unseen = torch.arange(keys, device=self._device) > places[:, None]
+        return Tile(queries, keys, mask.masked_fill_(unseen, -torch.inf))
+
+    def write(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Put the new (1, kv_heads, tokens, head_dim) keys and values into the cache."""
+        if self._where is None:
+            # Padding goes into a page that the library gives to nobody.
+            trash = self._allocator.blocks_per_sector * self._allocator.tokens_per_page
+            padding = key.shape[2] - self.tokens
+            self._where = torch.tensor(self._places + [trash] * padding, device=self._device)
+        keys, values = self._of(layer)
+        keys.flatten(0, 1).index_copy_(0, self._where, key[0].transpose(0, 1))
+        values.flatten(0, 1).index_copy_(0, self._where, value[0].transpose(0, 1))
+
+    def read(self, layer: int, span: Span) -> tuple[Tensor, Tensor]:
+        """(kv_heads, keys, head_dim) keys and values of a request, any numbers at unused places.
+
+        They may lie in a buffer, and stay until the next call.
+        """
+        keys, values = self._of(layer)
+        if span.first is None:
+            return self._scratch.gathered(0, keys, span), self._scratch.gathered(1, values, span)
+        start = span.first * keys.shape[1]
+        part = slice(start, start + rounded(span.length, TILE))
+        return keys.flatten(0, 1)[part].transpose(0, 1), values.flatten(0, 1)[part].transpose(0, 1)
+
+    def _of(self, layer: int) -> Tensor:
+        """(2, pages, tokens, kv_heads, head_dim) of one layer."""
+        return self._cache[self._allocator.layer_indices.index(layer)]
+
+
+class Scratch:
+    """Two buffers that hold one layer's keys and values of one request."""
+
+    def __init__(self) -> None:
+        self._buffers: list[Tensor] = [torch.empty(0), torch.empty(0)]
+
+    def gathered(self, which: int, cache: Tensor, span: Span) -> Tensor:
+        """(kv_heads, keys, head_dim) out of (pages, tokens, kv_heads, head_dim) `cache`."""
+        size, heads, dim = cache.shape[1:]
+        rows = rounded(span.length, TILE)
+        buffer = self._buffers[which]
+        if len(buffer) < rows or buffer.dtype != cache.dtype:
+            buffer = torch.empty(rounded(rows, 1024), heads, dim, dtype=cache.dtype,
+                                 device=cache.device)  # fmt: skip
+            self._buffers[which] = buffer
+        pages = buffer[: len(span.pages) * size].view(-1, size, heads, dim)
+        torch.index_select(cache, 0, span.pages, out=pages)
+        # What an earlier request left there may not be a number, and 0 times that is none.
+        buffer[span.length : rows].zero_()
+        return buffer[:rows].transpose(0, 1)
 
 
 def attend(
@@ -30,57 +157,55 @@ def attend(
     """Causal attention of a packed batch, in transformers' attention interface.
 
     Args:
-        query: (1, heads, tokens, head_dim), the new tokens of all requests in a row.
-        key, value: (1, kv_heads, tokens, head_dim) of the same tokens; the cache adds the
-            older ones.
-        kwargs: With `cache`, and with `cu_seq_lens_q` and `cu_seq_lens_k`, (requests + 1,)
-            int32, where each request starts.
+        query: (1, heads, tokens, head_dim), the new tokens of all requests in a row, and
+            padding.
+        key, value: (1, kv_heads, tokens, head_dim) of the same tokens.
+        kwargs: With `step`, the requests and their pages.
 
     Returns:
-        (1, tokens, heads, head_dim) and no weights.
+        (1, tokens, heads, head_dim) and no weights; zeros for padding.
     """
-    cache = kwargs.pop("cache")
-    key, value = cache.update(
-        key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=kwargs
-    )
-    starts_q = _numbers("q", kwargs["cu_seq_lens_q"])
-    starts_k = _numbers("k", kwargs["cu_seq_lens_k"])
-    result = torch.empty_like(query)
-    for i in range(len(starts_q) - 1):
-        new = slice(starts_q[i], starts_q[i + 1])
-        all_ = slice(starts_k[i], starts_k[i + 1])
-        result[:, :, new] = _one(query[:, :, new], key[:, :, all_], value[:, :, all_], scaling)
-    return result.transpose(1, 2), None
+    step: Step = kwargs["step"]
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    step.write(layer, key, value)
+    _, heads, tokens, dim = query.shape
+    grouped = query.view(key.shape[1], heads // key.shape[1], tokens, dim)
+    result = query.new_empty(1, tokens, heads, dim)
+    result[:, step.tokens :] = 0
+    for span in step.spans:
+        keys, values = step.read(layer, span)
+        for tile in span.tiles:
+            result[0, tile.queries] = _answered(grouped, keys, values, tile, scaling)
+    return result, None
 
 
-def _numbers(which: str, starts: Tensor) -> list[int]:
-    """`starts` as numbers, read once a step: on a GPU each reading waits for it.
-
-    All layers of a step are handed the same view, and every step has a view of its own,
-    which is kept here so that no other can take its identity.
-    """
-    known: tuple[Tensor, list[int]] | None = getattr(_step, which, None)
-    if known is None or known[0] is not starts:
-        known = (starts, starts.tolist())
-        setattr(_step, which, known)
-    return known[1]
-
-
-def _one(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-    """Attention of one request, whose last tokens are the queries."""
-    new, total = query.shape[2], key.shape[2]
-    mask = None
-    if 1 < new < total:
-        mask = torch.ones(new, total, dtype=torch.bool, device=query.device).tril(total - new)
-    return scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=mask,
-        is_causal=new == total and new > 1,
+def _answered(
+    grouped: Tensor, keys: Tensor, values: Tensor, tile: Tile, scaling: float | None
+) -> Tensor:
+    """(queries, heads, head_dim): the heads that share keys are asked as one row of queries."""
+    part = grouped[:, :, tile.queries]
+    kv_heads, groups, count, dim = part.shape
+    asked = part.new_zeros(1, kv_heads, len(tile.mask), dim)
+    asked[0, :, : groups * count] = part.reshape(kv_heads, -1, dim)
+    answer = scaled_dot_product_attention(
+        asked,
+        keys[None, :, : tile.keys],
+        values[None, :, : tile.keys],
+        attn_mask=tile.mask,
         scale=scaling,
-        enable_gqa=query.shape[1] != key.shape[1],
     )
+    shares = answer[0, :, : groups * count].reshape(kv_heads, groups, count, dim)
+    return shares.permute(2, 0, 1, 3).reshape(count, -1, dim)
+
+
+def planned(
+    allocator: Any, scratch: Scratch, requests: Sequence[Any], groups: int, dtype: torch.dtype
+) -> Step:
+    """The step of `requests`, the library's future states in the order of the batch."""
+    step = Step(allocator, scratch, groups, dtype)
+    for each in requests:
+        step.add(each.state.request_id, each.query_length, each.state.position_offset)
+    return step
 
 
 AttentionInterface.register(NAME, attend)

@@ -6,15 +6,13 @@ has let go of its blocks, and a logits processor that draws with the request's o
 """
 
 import logging
-import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
-from transformers.generation.continuous_batching import scheduler as scheduling
 from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessor,
     ContinuousBatchingLogitsProcessorList,
@@ -23,38 +21,22 @@ from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchingManager,
     OutputRouter,
 )
+from transformers.generation.continuous_batching.model_runner import ModelRunner
 
 from hermes_ui.generation import attention
-from hermes_ui.generation.sampling import Tally, next_tokens, rows_with_nan
-from hermes_ui.params import SamplingParams
+from hermes_ui.generation.engine import CacheUse
+from hermes_ui.generation.invariance import ROWS, rounded
+from hermes_ui.generation.paging import free_blocks
+from hermes_ui.generation.request import Request, Requests
+from hermes_ui.generation.sampling import broken_rows, next_tokens
 
-SCHEDULER = "hermes_fifo"
 READY_S = 60.0
+OUT_OF_MEMORY = (
+    "the machine ran out of memory while it generated; try again, with a shorter conversation, "
+    "or set HERMES_MAX_ACTIVE, HERMES_CACHE_TOKENS or HERMES_CONTEXT_LENGTH lower"
+)
 
 _log = logging.getLogger(__name__)
-
-
-class Request:
-    """One request between the caller's thread and the engine's."""
-
-    def __init__(self, id_: str, prompt_ids: Sequence[int], params: SamplingParams) -> None:
-        self.id = id_
-        self.params = params
-        self.tally = Tally(prompt_ids)
-        self.step = 0  # tokens drawn so far
-        self.cached_tokens = 0  # of the prompt, found in the cache
-        self.error = ""
-        self.outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()  # GenerationOutput
-        self.is_open = True
-        self.is_free = threading.Event()  # it holds no block any more
-
-    def draw(self, token: int) -> None:
-        """Take note of the token that was drawn for it."""
-        self.tally.add(token)
-        self.step += 1
-
-
-Requests = dict[str, Request]
 
 
 class Router(OutputRouter):  # type: ignore[misc]
@@ -74,84 +56,18 @@ class Router(OutputRouter):  # type: ignore[misc]
             self.deliver(output)
 
 
-class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
-    """First in, first out; says when a request is free, and forgets old prefixes one by one."""
-
-    requests: Requests = {}  # set by the batcher before the first request  # noqa: RUF012
-
-    def add_waiting_request(self, state: Any) -> None:
-        """A request may have been cancelled while it lay in the queue before this one."""
-        request = self.requests.get(state.request_id)
-        if request is not None and request.is_open:
-            super().add_waiting_request(state)
-
-    def finish_request(self, request_id: str) -> None:
-        super().finish_request(request_id)
-        self._tell(request_id)
-
-    def clear_cancelled_requests(self) -> list[Any]:
-        cancelled = list(self._requests_to_cancel)
-        states: list[Any] = super().clear_cancelled_requests()
-        for request_id in cancelled:
-            self._tell(request_id)
-        return states
-
-    def _tell(self, request_id: str) -> None:
-        request = self.requests.get(request_id)
-        if request is not None:
-            request.is_free.set()
-
-    def _infer_request_tokens(self, state: Any, removed: set[str]) -> list[int]:
-        before = state.position_offset
-        tokens: list[int] = super()._infer_request_tokens(state, removed)
-        request = self.requests.get(state.request_id)
-        if request is not None and state.position_offset > before:
-            request.cached_tokens = state.position_offset
-        return tokens
-
-    def _try_to_meet_safety_margin(self) -> bool:
-        """Make room for the next step out of what is only kept for later prompts.
-
-        The stock rule drops all prefixes at once when a part of the cache is left. What the
-        running requests may need is reserved before they start, so they are never starved.
-        """
-        cache = self.cache
-        cache.pool.try_to_free_sectors()
-        for allocator in cache.cache_allocators.values():
-            step = cache.max_batch_tokens // allocator.tokens_per_page + self.max_requests_per_batch
-            _forget_oldest(allocator, step - _free_blocks(cache, allocator))
-        cache.pool.try_to_free_sectors()
-        return True
-
-
-scheduling.SCHEDULER_MAPPING[SCHEDULER] = Scheduler
-
-
-def _free_blocks(cache: Any, allocator: Any) -> int:
-    """Blocks that hold nothing."""
-    return int(cache.compute_free_capacity(relative=False)) // int(allocator.bytes_per_block)
-
-
-def _forget_oldest(allocator: Any, count: int) -> None:
-    """Give up to `count` blocks back that no request uses, the longest unused first."""
-    ledger = allocator.ledger
-    oldest = list(ledger.cached_blocks)[: max(0, count)]
-    for block in oldest:
-        del ledger.cached_blocks[block]
-        del ledger.hash_to_block[ledger.block_to_hash.pop(block)]
-    if oldest:
-        allocator.pool.free_blocks(allocator.index, oldest)
-
-
 class Dice(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
-    """Draws the next tokens; what it returns has one finite logit a row, for the argmax."""
+    """Draws the next tokens; `Runner` takes them from `tokens`."""
 
     supported_kwargs: dict[str, type] = {}  # noqa: RUF012
     ignored_kwargs: tuple[str, ...] = ()
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, end_id: int, spared: Collection[int]) -> None:
         self._requests = requests
+        self._end_id = end_id  # ends a request that cannot go on
+        self._spared = spared
         self._rows: list[Request | None] = []
+        self.tokens = torch.empty(0, dtype=torch.int64)
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
         int32_tensor.zero_()
@@ -161,30 +77,86 @@ class Dice(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         return torch.zeros(len(self._rows), dtype=torch.int32)
 
     def __call__(self, scores: Tensor, tensor_arg: Tensor) -> Tensor:
-        """Rows beyond those with a new token are padding; a cancelled request gets anything."""
-        broken = set(rows_with_nan(scores[: len(self._rows)]))
-        chosen = torch.zeros(scores.shape[0], dtype=torch.int64, device=scores.device)
+        """Draw for all rows that have a request; the others are padding, or were cancelled.
+
+        `scores` are used up.
+        """
+        broken = set(broken_rows(scores[: len(self._rows)]))
+        tokens = [self._end_id] * len(self._rows)
         rows: list[int] = []
         live: list[Request] = []
         for row, request in enumerate(self._rows):
-            if request is None:
-                continue
-            if row in broken:
+            if request is not None and row in broken:
                 request.error = "the model's output is not a number"
-                continue
-            rows.append(row)
-            live.append(request)
-        if rows:
-            tokens = next_tokens(
-                scores[rows],
+            elif request is not None:
+                rows.append(row)
+                live.append(request)
+        if live:
+            drawn = next_tokens(
+                scores[: len(rows)] if rows[-1] == len(rows) - 1 else scores[rows],
                 [each.params for each in live],
                 [each.tally for each in live],
                 [each.step for each in live],
-            )
-            chosen[rows] = tokens
-            for request, token in zip(live, tokens.tolist(), strict=True):
+                spared=self._spared,
+                in_place=True,
+            ).tolist()
+            for row, request, token in zip(rows, live, drawn, strict=True):
+                tokens[row] = token
                 request.draw(token)
-        return torch.full_like(scores, -torch.inf).scatter_(-1, chosen[:, None], 0.0)
+        self.tokens = torch.tensor(tokens, device=scores.device)
+        return scores
+
+
+class Runner(ModelRunner):  # type: ignore[misc]
+    """The library's runner, with our attention's plan of each step and our dice.
+
+    On CPUs every step is padded, so that no token's numbers depend on how many there are.
+    """
+
+    def __init__(self, processor: Any, dice: Dice) -> None:
+        super().__init__(
+            logit_processor=processor.logit_processor,
+            cb_config=processor.cb_config,
+            inputs_and_outputs=processor.inputs_and_outputs,
+            cache=processor.cache,
+            do_sample=processor.do_sample,
+            return_logprobs=processor.return_logprobs,
+        )
+        self._dice = dice
+        self._scratch = attention.Scratch()
+        self._dtype = processor.model_dtype
+        self._heads = int(processor.config.num_attention_heads)
+        self.pad_inputs = processor.model_device.type == "cpu"
+
+    def maybe_pad_inputs(
+        self, num_q_tokens: int, max_kv_read: int, use_decode_fast_path: bool
+    ) -> tuple[int, int]:
+        if self.pad_inputs:
+            num_q_tokens = rounded(num_q_tokens, ROWS)
+        return num_q_tokens, max_kv_read
+
+    def compute_batch(self, model: nn.Module, batch_data: dict[str, Any]) -> None:
+        (allocator,) = self.cache.cache_allocators.values()
+        batch_data["step"] = attention.planned(
+            allocator,
+            self._scratch,
+            self.inputs_and_outputs.requests_in_batch,
+            self._heads // allocator.num_key_value_heads,
+            self._dtype,
+        )
+        super().compute_batch(model, batch_data)
+
+    def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
+        tokens = self._dice.tokens
+        output_ids[0, : len(tokens)].copy_(tokens)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch has a class for GPUs; on CPUs it raises a RuntimeError that says so."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        "out of memory" in text or "not enough memory" in text or "can't allocate memory" in text
+    )
 
 
 class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
@@ -195,13 +167,18 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
         model: nn.Module,
         generation_config: GenerationConfig,
         config: ContinuousBatchingConfig,
+        stop_ids: Collection[int],
+        spared: Collection[int],
     ) -> None:
+        """`stop_ids` end a reply; `spared` are left alone by XTC."""
         self.requests: Requests = {}
         self.is_ready = threading.Event()
         super().__init__(model, generation_config, config)
         self.output_router = Router(self.requests)
+        self._stop_ids = sorted(stop_ids)
+        self._dice = Dice(self.requests, self._stop_ids[0], spared)
         self.logit_processor = ContinuousBatchingLogitsProcessorList(
-            LogitsProcessorList([Dice(self.requests)])
+            LogitsProcessorList([self._dice])
         )
         self.logit_processor.tensors_required = 1
 
@@ -226,15 +203,36 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
         finally:
             self.is_ready.set()
 
+    def _generation_step(self) -> None:
+        """A step that needs more memory than there is fails its requests, not the engine."""
+        try:
+            super()._generation_step()
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            _log.warning("out of memory in a step: %s", error)
+            self._fail_step(error)
+
+    def _fail_step(self, error: Exception) -> None:
+        """End the requests of the step; their part of the cache is free again."""
+        processor = self.batch_processor
+        for each in processor.inputs_and_outputs.requests_in_batch:
+            request = self.requests.get(each.state.request_id)
+            if request is not None:
+                request.error = OUT_OF_MEMORY
+        processor.handle_batch_error(error)
+        processor.inputs_and_outputs.requests_in_batch = []
+        if self.model.device.type != "cpu":
+            torch.get_device_module(self.model.device).empty_cache()
+
     def _create_batch_processor(self) -> Any:
         processor = super()._create_batch_processor()
         processor.scheduler.requests = self.requests
+        processor.model_runner = Runner(processor, self._dice)
         self.is_ready.set()
         return processor
 
-    def submit(
-        self, request: Request, prompt_ids: list[int], stop_ids: list[int], limit: int
-    ) -> bool:
+    def submit(self, request: Request, prompt_ids: list[int], limit: int) -> bool:
         """Start `request`; False when the loop takes none any more."""
         self.requests[request.id] = request
         accepted = self.add_request(
@@ -242,7 +240,7 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
             request_id=request.id,
             max_new_tokens=limit,
             streaming=True,
-            eos_token_id=stop_ids,
+            eos_token_id=self._stop_ids,
         )
         return accepted is not None
 
@@ -262,11 +260,13 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
         return "" if error is None else f"{type(error).__name__}: {error}".splitlines()[0]
 
     @property
-    def free_tokens(self) -> int:
-        """Tokens of cache that no request holds."""
-        if self.batch_processor is None:
-            return 0
-        cache = self.batch_processor.cache
-        (allocator,) = cache.cache_allocators.values()
-        free = _free_blocks(cache, allocator) + len(allocator.ledger.cached_blocks)
-        return free * int(allocator.tokens_per_page)
+    def cache_use(self) -> CacheUse:
+        """How full the cache is; nothing is in it before the loop runs and after it ended."""
+        processor = self.batch_processor
+        if processor is None:
+            return CacheUse(0, 0, 0)
+        (allocator,) = processor.cache.cache_allocators.values()
+        total, page = int(allocator.num_blocks), int(allocator.tokens_per_page)
+        remembered = len(allocator.ledger.cached_blocks)
+        running = total - remembered - free_blocks(processor.cache, allocator)
+        return CacheUse(total * page, running * page, remembered * page)

@@ -13,6 +13,7 @@ from hermes_ui.prompt.build import Prompt
 from hermes_ui.prompt.chatml import Pieces
 
 __all__ = [
+    "CacheUse",
     "Engine",
     "EngineIdentity",
     "EventStream",
@@ -72,6 +73,9 @@ class EngineIdentity:
 
     `tokenizer_hash` and `template_hash` are SHA-256 in hex; `revision` is the hub's
     commit or a hash of the weights' file names, sizes and head, empty where unknown.
+    `batch_invariant`: a reply comes out the same, bit for bit, alone and in company, and
+    with and without a cached prefix. Elsewhere the last bits of a logit may differ, and a
+    token that hangs on them with it.
     """
 
     model_id: str
@@ -81,6 +85,20 @@ class EngineIdentity:
     device: str
     tokenizer_hash: str
     template_hash: str
+    batch_invariant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """How an engine's memory of keys and values is filled, in tokens.
+
+    `running` belongs to requests that are being generated, `remembered` is kept for prompts
+    that begin alike, until room is needed; the rest of `total` is free.
+    """
+
+    total: int
+    running: int
+    remembered: int
 
 
 class Engine(Protocol):
@@ -92,6 +110,11 @@ class Engine(Protocol):
     @property
     def active(self) -> int:
         """Requests being generated or waiting right now."""
+        ...
+
+    @property
+    def cache(self) -> CacheUse | None:
+        """How full the memory for prompts is; None for an engine that has none of its own."""
         ...
 
     def count_tokens(self, pieces: Pieces) -> int:

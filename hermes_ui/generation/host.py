@@ -13,7 +13,7 @@ from typing import Literal, TypedDict
 
 from hermes_ui.errors import EngineNotReady, HermesError, ModelError
 from hermes_ui.generation.download import Cancelled, download, hub_answers
-from hermes_ui.generation.engine import Engine
+from hermes_ui.generation.engine import CacheUse, Engine
 from hermes_ui.generation.loading import Device, Dtype, ModelChoice, choose, load, place
 from hermes_ui.generation.scripted import SPEAKING_S, ScriptedEngine
 
@@ -60,6 +60,7 @@ class ModelHost:
         context_length: int = 8192,
         max_active: int = 8,
         max_waiting: int = 32,
+        cache_tokens: int = 0,
         models_dir: Path = Path("models"),
         cache_dir: Path | None = None,
         endpoint: str | None = None,
@@ -68,6 +69,7 @@ class ModelHost:
         """Nothing runs before `start`.
 
         Args:
+            cache_tokens: The most that an engine here keeps of prompts and replies; 0: what fits.
             cache_dir, endpoint: The hub's cache and address; None: as usual.
             idle_s: How long a replaced engine must have been idle before it is closed.
         """
@@ -80,6 +82,7 @@ class ModelHost:
             "max_active": max_active,
             "max_waiting": max_waiting,
         }
+        self._cache_tokens = cache_tokens
         self._models_dir = models_dir
         self._cache_dir = cache_dir
         self._endpoint = endpoint
@@ -114,6 +117,12 @@ class ModelHost:
         """How it stands right now."""
         with self._changed:
             return self._status
+
+    @property
+    def cache(self) -> CacheUse | None:
+        """How full the engine's memory for prompts is; None where there is none."""
+        with self._changed:
+            return None if self._engine is None else self._engine.cache
 
     def engine(self, timeout_s: float) -> Engine:
         """The engine, as soon as there is one.
@@ -237,7 +246,7 @@ class ModelHost:
         self._announce(choice)
         placement = place(choice, self._device, self._dtype)
         engine = load(choice, placement, progress=lambda step: self._report(detail=step),
-                      **self._limits)  # fmt: skip
+                      cache_tokens=self._cache_tokens, **self._limits)  # fmt: skip
         return engine, f"{choice.why}; {placement.why}"
 
     def _announce(self, choice: ModelChoice) -> None:

@@ -192,10 +192,12 @@ def load(
     context_length: int = 8192,
     max_active: int = 8,
     max_waiting: int = 32,
+    cache_tokens: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> "TransformersEngine":
     """The engine of a model, ready to speak. `progress` is told what is going on.
 
+    `cache_tokens` is the most that is kept of all prompts and replies together; 0: what fits.
     Code that comes with a model is never run, and weights are read as safetensors only.
 
     Raises:
@@ -209,7 +211,8 @@ def load(
     tokenizer = _tokenizer(choice.where)
     model = _model(choice.where, placement)
     progress("warming up")
-    capacity = _capacity(model, placement, context_length, max_active, max_waiting)
+    limits = (context_length, max_active, max_waiting, cache_tokens)
+    capacity = _capacity(model, placement, *limits)
     identity = _identity(choice, placement, tokenizer)
     try:
         return TransformersEngine(model, tokenizer, identity, capacity)
@@ -290,7 +293,12 @@ def _identity(choice: ModelChoice, placement: Placement, tokenizer: Any) -> Engi
 
 
 def _capacity(
-    model: Any, placement: Placement, context_length: int, max_active: int, max_waiting: int
+    model: Any,
+    placement: Placement,
+    context_length: int,
+    max_active: int,
+    max_waiting: int,
+    cache_tokens: int,
 ) -> "Capacity":
     """As many tokens of cache as the running requests can use, within a part of the memory."""
     from hermes_ui.generation.local import Capacity  # noqa: PLC0415
@@ -301,6 +309,8 @@ def _capacity(
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     token_bytes = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
     affordable = int(_free_memory(placement.device) * 0.6) // token_bytes
+    if cache_tokens:
+        affordable = min(affordable, cache_tokens)
     if affordable < context:
         context = max(256, affordable)
     small = model.num_parameters() < SMALL
@@ -308,7 +318,7 @@ def _capacity(
         context_length=context,
         max_active=max_active,
         max_waiting=max_waiting,
-        cache_tokens=min(affordable, context * max_active),
+        cache_tokens=max(context, min(affordable, cache_tokens or context * max_active)),
         step_tokens=2048 if placement.device == "cuda" else 512 if small else 128,
     )
 

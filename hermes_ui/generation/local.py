@@ -5,18 +5,33 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from queue import Empty
 from typing import Any
 
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
-from hermes_ui.errors import ContextOverflow, EngineError
-from hermes_ui.generation.batching import SCHEDULER, Batcher, Request
+from hermes_ui.errors import ContextOverflow, EngineError, ModelError
+from hermes_ui.generation.banned import Bans
+from hermes_ui.generation.batching import Batcher
 from hermes_ui.generation.detokenize import Detokenizer, hidden_ids
-from hermes_ui.generation.engine import EngineIdentity, EventStream, Finish, StreamEvent, Waiting
+from hermes_ui.generation.dry import Dry
+from hermes_ui.generation.engine import (
+    CacheUse,
+    EngineIdentity,
+    EventStream,
+    Finish,
+    StreamEvent,
+    Waiting,
+)
+from hermes_ui.generation.invariance import ROWS, is_batch_invariant, rounded
+from hermes_ui.generation.paging import SCHEDULER
+from hermes_ui.generation.penalties import Tally
+from hermes_ui.generation.request import Request
 from hermes_ui.generation.slots import NOTICE_S, WaitingLine
 from hermes_ui.generation.text import ReplyReader
+from hermes_ui.generation.vocabulary import Vocabulary
 from hermes_ui.params import SamplingParams
 from hermes_ui.prompt.build import Prompt
 from hermes_ui.prompt.chatml import IM_END, PieceEncoder, Pieces, with_bos
@@ -41,13 +56,18 @@ class TransformersEngine:
     def __init__(
         self, model: Any, tokenizer: Any, identity: EngineIdentity, capacity: Capacity
     ) -> None:
-        self.identity = identity
+        _refuse_windows(model.config.get_text_config(), capacity.context_length)
+        self.identity = replace(identity, batch_invariant=is_batch_invariant(model))
         self.context_length = capacity.context_length
         self.stop_ids = stop_ids(model, tokenizer)
         self._tokenizer = tokenizer
         self._encoder = PieceEncoder(tokenizer)
         self._hidden = hidden_ids(tokenizer.backend_tokenizer)
-        blocks = -(-capacity.cache_tokens // PAGE_TOKENS)
+        self._vocabulary_size = int(model.config.get_text_config().vocab_size)
+        blocks = max(
+            -(-capacity.context_length // PAGE_TOKENS),
+            capacity.cache_tokens // PAGE_TOKENS - capacity.max_active,
+        )
         self._line = WaitingLine(capacity.max_active, capacity.max_waiting, room=blocks)
         self._batcher = Batcher(
             model,
@@ -55,8 +75,8 @@ class TransformersEngine:
             ContinuousBatchingConfig(
                 page_size=PAGE_TOKENS,
                 num_blocks=blocks + capacity.max_active,
-                max_batch_tokens=max(capacity.step_tokens, capacity.max_active),
-                max_requests_per_batch=capacity.max_active,
+                max_batch_tokens=rounded(max(capacity.step_tokens, capacity.max_active), ROWS),
+                max_requests_per_batch=rounded(capacity.max_active, ROWS),
                 max_blocks_per_request=0,
                 max_memory_percent=1.0,
                 use_async_batching=False,
@@ -66,6 +86,8 @@ class TransformersEngine:
                 safety_margin=0.0,
                 seed=0,
             ),
+            self.stop_ids,
+            spared=self.stop_ids.union(self._encoder.ids(("\n",))),
         )
         self._names = itertools.count()
         self._is_closed = False
@@ -79,9 +101,9 @@ class TransformersEngine:
         return len(self._line)
 
     @property
-    def free_tokens(self) -> int:
-        """Tokens of cache that no request holds; kept prefixes count as free."""
-        return self._batcher.free_tokens
+    def cache(self) -> CacheUse:
+        """How full the memory for prompts is."""
+        return self._batcher.cache_use
 
     def count_tokens(self, pieces: Pieces) -> int:
         """Exact prompt tokens of `pieces`, without BOS."""
@@ -103,7 +125,7 @@ class TransformersEngine:
             for notice in self._line.notices(place):
                 yield notice
                 self._check_alive()
-            with self._running(ids, params, limit) as request:
+            with self._running(ids, self._tally(ids, prompt, params), params, limit) as request:
                 reader = _Reading(self, request, prompt, params)
                 yield from reader.events()
         yield reader.finish(len(ids))
@@ -117,11 +139,26 @@ class TransformersEngine:
             self._batcher.stop(block=True, hard_stop=True)
             self._batcher.destroy()
 
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        """Made when a request first asks for it; made twice, where two ask at once."""
+        return Vocabulary(self._tokenizer.backend_tokenizer, self._hidden, self._vocabulary_size)
+
+    def _tally(self, ids: list[int], prompt: Prompt, params: SamplingParams) -> Tally:
+        dry = bans = None
+        if params.dry_multiplier:
+            dry = Dry(ids, params, self._vocabulary, self._hidden | self.stop_ids)
+        if params.banned_strings:
+            bans = Bans(params.banned_strings, self._vocabulary, prompt.prefill)
+        return Tally(ids, dry=dry, bans=bans)
+
     @contextmanager
-    def _running(self, ids: list[int], params: SamplingParams, limit: int) -> Iterator[Request]:
+    def _running(
+        self, ids: list[int], tally: Tally, params: SamplingParams, limit: int
+    ) -> Iterator[Request]:
         """A request that generates until the block is left."""
-        request = Request(f"reply-{next(self._names)}", ids, params)
-        if not self._batcher.submit(request, ids, sorted(self.stop_ids), limit):
+        request = Request(f"reply-{next(self._names)}", params, tally)
+        if not self._batcher.submit(request, ids, limit):
             self._batcher.requests.pop(request.id, None)
             self._check_alive()
             raise EngineError("the model takes no more requests")
@@ -209,6 +246,24 @@ class _Reading:
     def _ending(self) -> list[StreamEvent]:
         rest = self._detokenizer.flush()
         return [*self._reader.feed(rest), *self._reader.flush(complete=self._complete)]
+
+
+def _refuse_windows(config: Any, context_length: int) -> None:
+    """Attention that forgets is not done here; a window that nothing can outgrow is none.
+
+    Raises:
+        ModelError: the model attends to a window only, and the context is longer.
+    """
+    window = getattr(config, "sliding_window", None)
+    if window is None:
+        return
+    if window < context_length:
+        raise ModelError(
+            "the model",
+            f"attends to {window} tokens only; set HERMES_CONTEXT_LENGTH to that or less",
+        )
+    config.sliding_window = None
+    config.layer_types = ["full_attention"] * config.num_hidden_layers
 
 
 def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -61,6 +61,11 @@ class ScriptedEngine:
         """Requests being generated or waiting right now."""
         return len(self._line)
 
+    @property
+    def cache(self) -> None:
+        """Nothing is remembered from prompt to prompt."""
+        return None
+
     def count_tokens(self, pieces: Pieces) -> int:
         """Words and control tokens."""
         return len(self.token_ids(pieces))

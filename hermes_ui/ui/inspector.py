@@ -8,13 +8,17 @@ from hermes_ui.prompt.chatml import Control
 from hermes_ui.prompt.lore import LoreDecision
 from hermes_ui.ui import words
 from hermes_ui.ui.bridge import Action, Answer, Fields
+from hermes_ui.ui.seal import prompt_read
+from storage.rows import MessageRow
 
 
 def actions(chat: ChatService) -> dict[str, Action]:
     """What the script may ask for, by name."""
 
     def prompt(owner: str, fields: Fields) -> Answer:
-        return {"html": inspected(chat.prompt_for(owner, fields.text("conversation")))}
+        conversation = chat.store.conversation(owner, fields.text("conversation"))
+        leaf = chat.store.message(owner, conversation.leaf_id) if conversation.leaf_id else None
+        return {"html": inspected(chat.prompt_for(owner, conversation.id), leaf)}
 
     def meter(owner: str, fields: Fields) -> Answer:
         return _meter(chat.meter(owner, fields.text("conversation")))
@@ -22,18 +26,27 @@ def actions(chat: ChatService) -> dict[str, Action]:
     return {"prompt": prompt, "meter": meter}
 
 
-def inspected(prompt: Prompt) -> str:
-    """The prompt as HTML: every text escaped, every control token marked."""
+def inspected(prompt: Prompt, last: MessageRow | None = None) -> str:
+    """The prompt as HTML: every text escaped, every control token marked.
+
+    `last` is the newest message: of a reply is told how much of its prompt was cached.
+    """
     text = "".join(
         f"<mark>{escape(piece)}</mark>" if isinstance(piece, Control) else escape(piece)
         for piece in prompt.pieces
     )
     return (
         f'<p class="facts">{words.PROMPT_TOKENS.format(count=f"{prompt.tokens:,}")} · '
-        f"{words.PROMPT_KEPT.format(kept=prompt.kept, dropped=prompt.dropped)}</p>"
+        f"{words.PROMPT_KEPT.format(kept=prompt.kept, dropped=prompt.dropped)}</p>{_last(last)}"
         f'<p class="quiet">{words.PROMPT_HINT}</p><pre class="prompt" tabindex="0">{text}</pre>'
         f"{_lore(prompt.lore)}{_draws(prompt)}"
     )
+
+
+def _last(last: MessageRow | None) -> str:
+    if last is None or last.prompt_tokens is None:
+        return ""
+    return f'<p class="facts">{words.PROMPT_LAST.format(prompt=prompt_read(last))}</p>'
 
 
 def _lore(decisions: tuple[LoreDecision, ...]) -> str:

@@ -3,6 +3,7 @@
 from html import escape
 
 from hermes_ui.chat import ChatService
+from hermes_ui.generation.engine import CacheUse
 from hermes_ui.generation.host import ModelStatus
 from hermes_ui.ui import words
 from hermes_ui.ui.bridge import Action, Answer, Fields
@@ -61,12 +62,24 @@ def panel(chat: ChatService) -> str:
         (words.MODEL, status.model_id),
         (words.WHY, status.why),
         (words.DEVICE, " · ".join(each for each in (status.device, status.dtype) if each)),
+        (words.CACHE, _cache(chat.host.cache)),
     ]
     facts = "".join(f"<dt>{label}</dt><dd>{escape(value)}</dd>" for label, value in rows if value)
     detail = f'<p class="detail">{escape(status.detail)}</p>' if status.detail else ""
     return (
         f'<p class="state-line"><span class="dot {escape(status.state)}"></span>{state}</p>'
         f"{_bar(status)}{detail}<dl>{facts}</dl>{_offers(chat)}"
+    )
+
+
+def _cache(use: CacheUse | None) -> str:
+    if use is None:
+        return ""
+    return words.CACHE_USE.format(
+        free=f"{use.total - use.running - use.remembered:,}",
+        total=f"{use.total:,}",
+        running=f"{use.running:,}",
+        remembered=f"{use.remembered:,}",
     )
 
 

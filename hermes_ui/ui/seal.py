@@ -9,6 +9,16 @@ from storage.rows import MessageRow
 from storage.store import Store
 
 HASH_CHARS = 10
+SWITCHES = {  # a parameter that switches others off when it is 0
+    "xtc_probability": ("xtc_probability", "xtc_threshold"),
+    "dry_multiplier": (
+        "dry_multiplier",
+        "dry_base",
+        "dry_allowed_length",
+        "dry_penalty_last_n",
+        "dry_sequence_breakers",
+    ),
+}
 
 
 def details(store: Store, owner: str, message_id: str) -> str:
@@ -42,11 +52,11 @@ def _facts(row: MessageRow, body: dict[str, Any]) -> list[tuple[str, str]]:
             words.SEAL_DEVICE,
             _joined(engine.get("device"), engine.get("dtype"), engine.get("quantization")),
         ),
-        (words.SEAL_PROMPT, _prompt(row)),
+        (words.SEAL_PROMPT, prompt_read(row)),
         (words.SEAL_REPLY, _count(words.TOKENS, row.completion_tokens)),
         (words.SEAL_SPEED, _time(row, body.get("seconds"))),
         (words.SEAL_ENDED, words.ENDINGS.get(row.finish_reason or "", "")),
-        (words.SEAL_SEED, str(params.get("seed", ""))),
+        (words.SEAL_SEED, _joined(str(params.get("seed", "")), _repeats(engine))),
         (words.SEAL_PERSONA, str(body.get("persona", ""))[:HASH_CHARS]),
         (words.SEAL_LORE, ", ".join(_lore(body))),
         (words.SEAL_SAMPLING, _sampling(params)),
@@ -54,18 +64,26 @@ def _facts(row: MessageRow, body: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _repeats(engine: dict[str, Any]) -> str:
+    """Whether the seed gives this reply again; seals from before that was known say nothing."""
+    if "batch_invariant" not in engine:
+        return ""
+    return words.SEAL_EXACT if engine["batch_invariant"] else words.SEAL_NEARLY
+
+
 def _joined(*parts: object) -> str:
     return " · ".join(str(part) for part in parts if part)
 
 
-def _prompt(row: MessageRow) -> str:
-    if row.prompt_tokens is None:
-        return ""
-    if row.cached_tokens:
-        return words.TOKENS_CACHED.format(
-            count=f"{row.prompt_tokens:,}", cached=f"{row.cached_tokens:,}"
-        )
-    return _count(words.TOKENS, row.prompt_tokens)
+def prompt_read(row: MessageRow) -> str:
+    """How many tokens the prompt of a reply had, and how many of them were in the cache."""
+    if row.prompt_tokens is None or row.cached_tokens is None:
+        return _count(words.TOKENS, row.prompt_tokens)
+    return words.TOKENS_CACHED.format(
+        count=f"{row.prompt_tokens:,}",
+        cached=f"{row.cached_tokens:,}",
+        new=f"{row.prompt_tokens - row.cached_tokens:,}",
+    )
 
 
 def _count(label: str, count: int | None) -> str:
@@ -85,5 +103,11 @@ def _lore(body: dict[str, Any]) -> list[str]:
 
 
 def _sampling(params: dict[str, Any]) -> str:
-    shown = (f"{name} {value}" for name, value in params.items() if name != "seed" and value != [])
+    """The parameters that had an effect: what is switched off is left out."""
+    off = {each for switch, group in SWITCHES.items() if not params.get(switch) for each in group}
+    shown = (
+        f"{name} {value}"
+        for name, value in params.items()
+        if name != "seed" and name not in off and value not in ([], {})
+    )
     return ", ".join(shown)

@@ -49,10 +49,7 @@ def panel(chat: ChatService, owner: str, conversation_id: str) -> str:
     persona = chat.persona_of(owner, conversation)
     own = set(conversation.settings.get("sampling", {}))
     values = chat.sampling_of(owner, conversation)
-    controls = "".join(
-        _control(name, field, getattr(values, name), name in own)
-        for name, field in SamplingParams.model_fields.items()
-    )
+    controls = "".join(_group(group, values, own) for group in words.GROUPS)
     reset_all = "" if own else "disabled"
     user = escape(str(conversation.settings.get("user", "")))
     return (
@@ -65,6 +62,36 @@ def panel(chat: ChatService, owner: str, conversation_id: str) -> str:
         f'{words.RESET_ALL}</button></div><p class="quiet">{words.SAMPLING_HINT}</p>'
         f"{controls}</section>"
     )
+
+
+def _group(group: str, values: SamplingParams, own: set[str]) -> str:
+    """The controls of one group; those that few people need are folded until one is changed."""
+    fields = {
+        name: field
+        for name, field in SamplingParams.model_fields.items()
+        if _of(field)["group"] == group
+    }
+    controls = "".join(
+        _control(name, field, getattr(values, name), name in own) for name, field in fields.items()
+    )
+    title, hint = words.GROUPS[group]
+    if not hint:
+        return controls
+    is_open = (
+        "open" if any(getattr(values, name) != _default(fields[name]) for name in fields) else ""
+    )
+    return (
+        f'<details class="group" {is_open}><summary>{title}</summary>'
+        f'<p class="quiet">{hint}</p>{controls}</details>'
+    )
+
+
+def _of(field: FieldInfo) -> dict[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
+def _default(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True)
 
 
 def _control(name: str, field: FieldInfo, value: Any, changed: bool) -> str:
@@ -86,27 +113,35 @@ def _control(name: str, field: FieldInfo, value: Any, changed: bool) -> str:
 
 def _input(name: str, field: FieldInfo, value: Any) -> str:
     low, high = _range(field)
-    if name == "stop":
-        lines = escape("\n".join(value))
-        return (
-            f'<textarea id="field-{name}" name="{name}" rows="2" data-kind="lines" '
-            f'placeholder="{words.STOP_HINT}">{lines}</textarea>'
+    if isinstance(value, tuple | dict):
+        kind, hint = (
+            ("lines", words.LINES_HINT) if isinstance(value, tuple) else ("map", words.MAP_HINT)
         )
-    if high is None or low is None or name == "seed":
+        return (
+            f'<textarea id="field-{name}" name="{name}" rows="2" data-kind="{kind}" '
+            f'placeholder="{hint}">{escape(_lines(value))}</textarea>'
+        )
+    if name == "seed":
         shown = "" if value is None else value
         return (
-            f'<input type="number" id="field-{name}" name="{name}" min="{low or 0}" step="1" '
+            f'<input type="number" id="field-{name}" name="{name}" min="{low}" step="1" '
             f'data-kind="integer" value="{shown}">'
         )
-    extra = field.json_schema_extra
-    step = extra.get("step", 0.01) if isinstance(extra, dict) else 0.01
     kind = "integer" if field.annotation is int else "decimal"
+    step = _of(field)["step"]
     shared = f'min="{low}" max="{high}" step="{step}" value="{value}" data-kind="{kind}"'
     label = words.FIELD_NAMES.get(name, name)
     return (
         f'<div class="pair"><input type="range" id="field-{name}" name="{name}" {shared}>'
         f'<input type="number" name="{name}" aria-label="{label}" {shared}></div>'
     )
+
+
+def _lines(value: tuple[str, ...] | dict[int, float]) -> str:
+    r"""One a line: texts with \n for a line break, or `id: bias`."""
+    if isinstance(value, dict):
+        return "\n".join(f"{token}: {bias:g}" for token, bias in value.items())
+    return "\n".join(text.replace("\\", "\\\\").replace("\n", "\\n") for text in value)
 
 
 def _range(field: FieldInfo) -> tuple[Any, Any]:

@@ -57,10 +57,14 @@ EMPTY_REPLY = "(no words)"
 SEAL_NONE = "This message was written by hand: there is nothing to explain."
 SEAL_MODEL = "Model"
 SEAL_DEVICE = "Runs on"
+CACHE = "Prompt memory"
+CACHE_USE = "{free} of {total} tokens free, {running} in use, {remembered} remembered"
 SEAL_PROMPT = "Prompt"
 SEAL_REPLY = "Reply"
 SEAL_SPEED = "Time"
 SEAL_SEED = "Seed"
+SEAL_EXACT = "gives this reply again in any company"
+SEAL_NEARLY = "gives this reply again unless rounding tips a close choice"
 SEAL_PERSONA = "Persona version"
 SEAL_SAMPLING = "Sampling"
 SEAL_ENDED = "Ended"
@@ -68,7 +72,7 @@ SEAL_LORE = "Lore"
 SEAL_REASONING = "Scratch pad"
 SEAL_ERROR = "Error"
 TOKENS = "{count} tokens"
-TOKENS_CACHED = "{count} tokens, {cached} of them cached"
+TOKENS_CACHED = "{count} tokens: {cached} cached, {new} new"
 SECONDS = "{seconds:.1f} s"
 SECONDS_SPEED = "{seconds:.1f} s, {speed:.1f} tokens/s"
 ENDINGS = {
@@ -124,6 +128,8 @@ MODEL_STATES = {
 }
 WHY = "Why this model"
 DEVICE = "Runs on"
+CACHE = "Prompt memory"
+CACHE_USE = "{free} of {total} tokens free, {running} in use, {remembered} remembered"
 DOWNLOAD = "Download Hermes 3 (6.4 GB)"
 DOWNLOAD_HINT = "The full model speaks far better than the small one that comes with this page."
 CANCEL_DOWNLOAD = "Cancel the download"
@@ -140,7 +146,16 @@ SAMPLING_HINT = "Starts from the persona's own values. What you change holds for
 RESET = "Reset"
 RESET_ALL = "Reset all"
 CHANGED = "changed"
-STOP_HINT = "One text a line."
+LINES_HINT = "One text a line; \\n stands for a line break."
+MAP_HINT = "One token id and its bias a line, such as 13: -5"
+GROUPS = {  # title and hint; a group with a hint is folded
+    "choice": ("", ""),
+    "length": ("", ""),
+    "repetition": ("Repetition penalties", "Make words that were used before less likely."),
+    "dry": ("DRY", "Don't repeat yourself: breaks up loops of whole phrases."),
+    "xtc": ("XTC", "Exclude top choices: now and then a less usual word, for livelier prose."),
+    "words": ("Words and tokens", "What must not be written, and what is favoured."),
+}
 FIELD_NAMES = {
     "temperature": "Temperature",
     "top_p": "Top p",
@@ -152,11 +167,21 @@ FIELD_NAMES = {
     "max_tokens": "Longest reply",
     "stop": "Stop strings",
     "seed": "Seed",
+    "xtc_probability": "XTC probability",
+    "xtc_threshold": "XTC threshold",
+    "dry_multiplier": "DRY multiplier",
+    "dry_base": "DRY base",
+    "dry_allowed_length": "DRY allowed length",
+    "dry_penalty_last_n": "DRY range",
+    "dry_sequence_breakers": "DRY sequence breakers",
+    "banned_strings": "Banned strings",
+    "logit_bias": "Logit bias",
 }
 
 # Prompt inspector
 PROMPT_TOKENS = "{count} tokens"
 PROMPT_KEPT = "{kept} messages kept, {dropped} dropped"
+PROMPT_LAST = "The last reply read {prompt}."
 PROMPT_HINT = "The next reply would begin after this text. Marked words are control tokens."
 LORE = "Lore"
 LORE_SPEAKS = "is read"

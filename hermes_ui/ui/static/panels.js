@@ -67,8 +67,17 @@ async function modelAction(action, fields = {}) {
   refreshChip();
 }
 
+const ESCAPES = { "\\n": "\n", "\\\\": "\\" };
+
 function valueOf(input) {
-  if (input.dataset.kind === "lines") return input.value.split("\n").filter((line) => line);
+  const lines = () => input.value.split("\n").filter((line) => line);
+  if (input.dataset.kind === "lines") {
+    return lines().map((line) => line.replace(/\\[\\n]/g, (pair) => ESCAPES[pair]));
+  }
+  if (input.dataset.kind === "map") {
+    const pairs = lines().map((line) => line.split(":").map((part) => part.trim()));
+    return Object.fromEntries(pairs.map(([key, value]) => [key, value ?? ""]));
+  }
   if (input.value === "") return null;
   return Number(input.value);
 }

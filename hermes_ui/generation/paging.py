@@ -1,0 +1,159 @@
+"""Pages of the cache: who gets which, how they lie, and in which order they are forgotten.
+
+The library's pool of pages is kept. A request takes all that it may need when it starts, side
+by side where that can be had: attention then reads them where they are, without a copy.
+"""
+
+from typing import Any
+
+from torch import Tensor
+from transformers.generation.continuous_batching import scheduler as scheduling
+from transformers.generation.continuous_batching.requests import RequestStatus
+
+from hermes_ui.generation.invariance import rounded
+from hermes_ui.generation.request import Requests
+
+SCHEDULER = "hermes_fifo"
+TILE = 64  # tokens that attention answers together; a whole number of pages
+
+
+def layered(allocator: Any) -> Tensor:
+    """The cache as (layers, keys and values, pages, tokens, kv_heads, head_dim).
+
+    The library lays a page's layers side by side; so the pages of a layer lie side by side.
+    """
+    cache: Tensor = allocator.cache_tensor
+    shape = (len(allocator.layer_indices), 2, -1, allocator.tokens_per_page, *cache.shape[-2:])
+    return cache.view(shape)
+
+
+def line_up(free: list[int], count: int, after: int | None) -> None:
+    """Order the `free` pages, which are taken from the end, so that the next `count` lie in a row.
+
+    A row that goes on after the page `after` is best, then the shortest that is long enough;
+    where there is none, the longest come first.
+    """
+    runs: list[list[int]] = []
+    for page in sorted(free):
+        if runs and page == runs[-1][-1] + 1:
+            runs[-1].append(page)
+        else:
+            runs.append([page])
+    runs.sort(key=lambda run: (len(run) >= count, -len(run) if len(run) >= count else len(run)))
+    following = next((run for run in runs if after is not None and run[0] == after + 1), None)
+    if following is not None and len(following) >= count:
+        runs.remove(following)
+        runs.append(following)
+    free[:] = [page for run in runs for page in reversed(run)]
+
+
+class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
+    """First in, first out; says when a request is free, and forgets old prefixes one by one."""
+
+    requests: Requests = {}  # set by the batcher before the first request  # noqa: RUF012
+
+    def add_waiting_request(self, state: Any) -> None:
+        """A request may have been cancelled while it lay in the queue before this one."""
+        request = self.requests.get(state.request_id)
+        if request is not None and request.is_open:
+            super().add_waiting_request(state)
+
+    def finish_request(self, request_id: str) -> None:
+        self._let_go_from_the_end(request_id)
+        super().finish_request(request_id)
+        self._tell(request_id)
+
+    def clear_cancelled_requests(self) -> list[Any]:
+        cancelled = list(self._requests_to_cancel)
+        for request_id in cancelled:
+            self._let_go_from_the_end(request_id)
+        states: list[Any] = super().clear_cancelled_requests()
+        for request_id in cancelled:
+            self._tell(request_id)
+        return states
+
+    def schedule_batch(self, token_budget: int, cache_budget: int) -> Any:
+        """Nothing is read through the library's index of every token, which has a limit."""
+        requests, fast, tokens, _ = super().schedule_batch(token_budget, 2**62)
+        return requests, fast, tokens, 0
+
+    def _let_go_from_the_end(self, request_id: str) -> None:
+        """What is let go first is forgotten first, and a prompt is only found from its start."""
+        request = self.requests.get(request_id)
+        for allocator in self.cache.cache_allocators.values():
+            table = allocator.block_table.get(request_id, [])
+            table.reverse()
+            if request is not None and request.error:
+                _wipe(allocator, table)
+
+    def _tell(self, request_id: str) -> None:
+        request = self.requests.get(request_id)
+        if request is not None:
+            request.is_free.set()
+
+    def _infer_request_tokens(self, state: Any, removed: set[str]) -> list[int]:
+        before = state.position_offset
+        is_new = state.status == RequestStatus.PENDING
+        tokens: list[int] = super()._infer_request_tokens(state, removed)
+        if is_new:
+            self._reserve(state)
+        request = self.requests.get(state.request_id)
+        if request is not None and state.position_offset > before:
+            request.cached_tokens = state.position_offset
+        return tokens
+
+    def _reserve(self, state: Any) -> None:
+        """Take all pages that a request may need at once, side by side where that can be had.
+
+        The waiting line has seen to it that there are enough.
+        """
+        limit = len(state.initial_tokens) + state.max_new_tokens
+        pool = self.cache.pool
+        for allocator in self.cache.cache_allocators.values():
+            held = allocator.block_table.get(state.request_id, [])
+            count = rounded(limit, TILE) // allocator.tokens_per_page - len(held)
+            pool.try_to_free_sectors()
+            _forget_oldest(allocator, count - free_blocks(self.cache, allocator))
+            pool.try_to_free_sectors()
+            line_up(pool.free_sectors, count, after=held[-1] if held else None)
+        self.cache.can_store_request_tokens(state, rounded(limit, TILE) - state.current_len())
+
+    def _try_to_meet_safety_margin(self) -> bool:
+        """All that a request may need is reserved before it starts: there is no need for one.
+
+        The stock rule drops all prefixes at once when little of the cache is left.
+        """
+        return True
+
+
+scheduling.SCHEDULER_MAPPING[SCHEDULER] = Scheduler
+
+
+def free_blocks(cache: Any, allocator: Any) -> int:
+    """Blocks that hold nothing."""
+    return int(cache.compute_free_capacity(relative=False)) // int(allocator.bytes_per_block)
+
+
+def _forget_oldest(allocator: Any, count: int) -> None:
+    """Give up to `count` blocks back that no request uses, the longest unused first."""
+    ledger = allocator.ledger
+    oldest = list(ledger.cached_blocks)[: max(0, count)]
+    for block in oldest:
+        del ledger.cached_blocks[block]
+        del ledger.hash_to_block[ledger.block_to_hash.pop(block)]
+    if oldest:
+        allocator.pool.free_blocks(allocator.index, oldest)
+
+
+def _wipe(allocator: Any, table: list[int]) -> None:
+    """Forget and clear the pages of a request that broke, but for those that others use too.
+
+    What is left there may not be a number, and 0 times that is none.
+    """
+    ledger = allocator.ledger
+    own = [page for page in table if page not in ledger.shared_ref_counts]
+    for page in own:
+        content = ledger.block_to_hash.pop(page, None)
+        if content is not None:
+            del ledger.hash_to_block[content]
+    layered(allocator)[:, :, own] = 0

@@ -1,0 +1,174 @@
+"""A seeded reply is the same alone, in company, and with a warm prefix: its last bit included."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from hermes_ui.generation.attention import TILE
+from hermes_ui.generation.engine import EngineIdentity, Finish
+from hermes_ui.generation.invariance import is_batch_invariant
+from hermes_ui.generation.local import Capacity, TransformersEngine
+from hermes_ui.messages import Message
+from hermes_ui.params import SamplingParams
+from tests.engine_contract import ask, spoken, text_of
+from tests.tiny_model import byte_tokenizer, write_tiny_model
+
+CAPACITY = Capacity(512, max_active=8, max_waiting=400, cache_tokens=8192, step_tokens=128)
+REQUESTS = 200
+
+
+class Witness(LlamaForCausalLM):
+    """Writes down the logits of every step."""
+
+    def forward(self, *args, **kwargs):
+        output = super().forward(*args, **kwargs)
+        self.seen.append(output.logits[0].clone())
+        return output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def make_model(folder):
+    """A new model of the kind that is under test; another kind may be put in here."""
+
+    def make(kind=LlamaForCausalLM):
+        model = kind.from_pretrained(folder).requires_grad_(False).eval()
+        model.seen = []
+        return model
+
+    return make
+
+
+def engine_of(model, capacity=CAPACITY):
+    return TransformersEngine(
+        model, byte_tokenizer(), EngineIdentity("tiny", "", "float32", "", "cpu", "", ""), capacity
+    )
+
+
+def requests(dice, count):
+    words = ["the", "lamp", "harbour", "calm", "🙂", "wall", "friend", "sea"]
+    for seed in range(count):
+        text = " ".join(dice.choices(words, k=dice.randrange(1, 60)))
+        yield (
+            ask(Message("user", text)),
+            SamplingParams(
+                seed=seed,
+                temperature=dice.choice([0.0, 0.7, 1.5]),
+                top_p=dice.choice([1.0, 0.9]),
+                dry_multiplier=dice.choice([0.0, 0.8]),
+                xtc_probability=dice.choice([0.0, 0.5]),
+                max_tokens=dice.randrange(2, 11),
+            ),
+        )
+
+
+def test_200_replies_are_the_same_alone_and_in_company_and_with_a_warm_prefix(make_model):
+    dice = random.Random(8)
+    wanted = list(requests(dice, REQUESTS))
+    with closing(engine_of(make_model())) as engine:
+        assert engine.identity.batch_invariant
+        alone = [spoken(engine, *each) for each in wanted]
+        warm = [spoken(engine, *each) for each in wanted]
+        shuffled = dice.sample(range(REQUESTS), REQUESTS)
+        with ThreadPoolExecutor(12) as pool:
+            said = dict(
+                zip(shuffled, pool.map(lambda i: spoken(engine, *wanted[i]), shuffled), strict=True)
+            )
+
+    assert warm == alone
+    assert [said[i] for i in range(REQUESTS)] == alone
+
+
+def test_the_numbers_are_the_same_to_the_last_bit_in_any_company(make_model):
+    model = make_model(Witness)
+    prompt = ask(Message("user", "The lamp is lit. " * 12))
+    params = SamplingParams(temperature=0, max_tokens=40)
+
+    def rows_of_run(company):
+        with closing(engine_of(model)) as engine:
+            model.seen.clear()
+            with ThreadPoolExecutor(8) as pool:
+                others = [pool.submit(spoken, engine, *each) for each in company]
+                said = spoken(engine, prompt, params)
+                for each in others:
+                    each.result()
+        return said, {row.numpy().tobytes() for logits in model.seen for row in logits}
+
+    said, alone = rows_of_run([])
+    again, together = rows_of_run(requests(random.Random(2), 7))
+
+    assert again == said
+    assert alone <= together
+
+
+def test_a_turn_that_was_written_gives_the_bits_of_one_that_was_read(make_model):
+    """Keys that decoding left in the cache against those of a prompt read at once."""
+    model = make_model(Witness)
+    first = ask(Message("user", "The sea is calm. " * 9))
+    params = SamplingParams(seed=5, temperature=1.5, max_tokens=TILE * 3)
+    with closing(engine_of(model)) as engine:
+        reply = spoken(engine, first, params)
+        longer = ask(
+            Message("user", "The sea is calm. " * 9),
+            Message("assistant", reply),
+            Message("user", "Go"),
+        )
+        *events, finish = engine.stream(longer, SamplingParams(temperature=0, max_tokens=20))
+        warm = text_of(events)
+        warm_rows = [row for logits in model.seen for row in logits][-20:]
+        model.seen.clear()
+    with closing(engine_of(model)) as engine:
+        cold = spoken(engine, longer, SamplingParams(temperature=0, max_tokens=20))
+        cold_rows = {row.numpy().tobytes() for logits in model.seen for row in logits}
+
+    assert isinstance(finish, Finish)
+    assert finish.cached_tokens > 0
+    assert warm == cold
+    assert all(row.numpy().tobytes() in cold_rows for row in warm_rows)
+
+
+def test_pages_in_a_row_and_scattered_ones_give_the_same(make_model):
+    """Read where they lie, and out of a buffer: two replies that share a prompt's beginning."""
+    shared = "The lamp is lit over the harbour wall. " * 6
+    params = SamplingParams(seed=3, temperature=1.5, max_tokens=30)
+    prompts = [ask(Message("user", shared + end)) for end in ("One.", "Two.", "Six.")]
+    with closing(engine_of(make_model())) as engine, ThreadPoolExecutor(3) as pool:
+        said = list(pool.map(lambda prompt: spoken(engine, prompt, params), prompts))
+    for prompt, reply in zip(prompts, said, strict=True):
+        with closing(engine_of(make_model())) as engine:
+            assert spoken(engine, prompt, params) == reply
+
+
+@pytest.mark.parametrize("max_active", [1, 3, 6])
+def test_it_holds_for_any_number_of_places(make_model, max_active):
+    capacity = Capacity(512, max_active, 40, cache_tokens=4096, step_tokens=64)
+    wanted = list(requests(random.Random(max_active), 12))
+    with closing(engine_of(make_model(), capacity)) as engine:
+        alone = [spoken(engine, *each) for each in wanted]
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(lambda each: spoken(engine, *each), wanted))
+
+    assert together == alone
+
+
+def test_a_model_in_another_format_promises_nothing(make_model):
+    assert not is_batch_invariant(make_model().to(torch.bfloat16))
+
+
+def test_a_layer_that_looks_at_its_company_is_found_out(make_model):
+    class Norm(torch.nn.Linear):
+        def forward(self, rows):
+            return super().forward(rows / rows.abs().max())
+
+    model = make_model()
+    model.model.layers[1].mlp.gate_proj = Norm(64, 129)
+
+    assert not is_batch_invariant(model)
