@@ -108,7 +108,9 @@ class Inventor:
             town = self.town()
             return town, f"in {town}"
         if roll < 0.85:
-            sign = self.of_split(f"{self.word('adjectives')} {self.word('things')}".title)
+            sign = self.of_split(
+                lambda: f"{self.word('adjectives')} {self.word('things')}".title()
+            )
             venue = f"the {sign} {self.word('venues')}"
             return venue, f"at {venue}"
         kind = self.rng.choice(("village", "port", "city", "kingdom", "island", "space station"))
