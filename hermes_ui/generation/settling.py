@@ -114,7 +114,8 @@ class Settling:
             settled: nn.Module = Int8Embedding(weight, self._dtype)
         else:
             rows = x.reshape(-1, x.shape[-1]).float()
-            settled = Int8Linear(weight, layer.bias, bits=self._bits, **self._form(weight, rows))
+            bias = layer.bias if isinstance(layer.bias, Tensor) else None
+            settled = Int8Linear(weight, bias, bits=self._bits, **self._form(weight, rows))
         self._reading.done_with(weight)
         return settled
 

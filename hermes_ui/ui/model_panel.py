@@ -60,7 +60,7 @@ def panel(chat: ChatService) -> str:
     rows = [
         (words.MODEL, status.model_id),
         (words.WHY, status.why),
-        (words.DEVICE, " · ".join(each for each in (status.device, status.dtype) if each)),
+        (words.DEVICE, " · ".join(filter(None, (status.device, _format(status))))),
     ]
     facts = "".join(f"<dt>{label}</dt><dd>{escape(value)}</dd>" for label, value in rows if value)
     detail = f'<p class="detail">{escape(status.detail)}</p>' if status.detail else ""
@@ -68,6 +68,11 @@ def panel(chat: ChatService) -> str:
         f'<p class="state-line"><span class="dot {escape(status.state)}"></span>{state}</p>'
         f"{_bar(status)}{detail}<dl>{facts}</dl>{_offers(chat)}"
     )
+
+
+def _format(status: ModelStatus) -> str:
+    """The number format of the weights."""
+    return status.quantization or status.dtype
 
 
 def _bar(status: ModelStatus) -> str:
