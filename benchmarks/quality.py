@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hermes_ui.generation.quantize import Bits, weight_bits
-from hermes_ui.generation.settling import MAX_ERROR, Settling, text_ids
+from hermes_ui.generation.settling import SPLIT_ABOVE, Settling, text_ids
 from hermes_ui.generation.streaming import Reading
 from training.corpus import Corpus
 from training.tokenizer import Encoder
@@ -74,11 +74,11 @@ def with_outliers(model: Any, loudness: float) -> Any:
     return loud
 
 
-def in_int8(model: Any, ids: list[int], bits: Bits, max_error: float) -> tuple[Any, str]:
-    """A copy in int8, and which forms its layers took. `max_error` inf: all plain."""
+def in_int8(model: Any, ids: list[int], bits: Bits, split_above: float) -> tuple[Any, str]:
+    """A copy in int8, and which forms its layers took. `split_above` inf: all plain."""
     quantized = copy.deepcopy(model)
     reading = Reading(quantized, lambda step: None)
-    forms = Settling(reading, torch.float32, bits, max_error).run(quantized, ids)
+    forms = Settling(reading, torch.float32, bits, split_above).run(quantized, ids)
     return quantized, forms.words
 
 
@@ -111,7 +111,7 @@ def main() -> None:
         for bits in (8, 7):
             if bits > weight_bits():
                 continue
-            for rule, most in (("all plain", math.inf), ("by the rule", MAX_ERROR)):
+            for rule, most in (("all plain", math.inf), ("by the rule", SPLIT_ABOVE)):
                 form = f"int8, {bits} bits, {rule}"
                 row(name, form, lambda loud=loud, b=bits, most=most: in_int8(loud, ids, b, most))
 

@@ -152,7 +152,7 @@ def _cached_ids(cache_dir: Path | None) -> list[str]:
 
 
 def place(
-    choice: ModelChoice, device: Device = "auto", dtype: Dtype = "auto", quantize: Quantize = "none"
+    choice: ModelChoice, device: Device = "auto", dtype: Dtype = "auto", quantize: Quantize = "auto"
 ) -> Placement:
     """Where and how the model shall run: as asked for, else the best that is here.
 

@@ -7,7 +7,7 @@ activation scale spans the batch.) The kernels are fbgemm's.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 Bits = Literal[7, 8]
+_Take = Callable[[Tensor], Tensor]
 
 STEPS = 127  # of an activation, on either side of zero
 ZERO = 128  # where fbgemm's unsigned activations have their zero
@@ -45,11 +46,12 @@ class Packed:
     Args:
         weight: Any floating dtype; read a block at a time, and not kept.
         bits: 7 keeps the weights within ±63; see `weight_bits`.
+        take: What of each block is packed.
     """
 
-    def __init__(self, weight: Tensor, bits: Bits) -> None:
+    def __init__(self, weight: Tensor, bits: Bits, take: _Take = lambda block: block) -> None:
         self.outputs = weight.shape[0]
-        self._blocks = [_pack(weight[part], bits) for part in _blocks(self.outputs)]
+        self._blocks = [_pack(take(weight[part]), bits) for part in _blocks(self.outputs)]
 
     def product(self, rows: Tensor) -> Tensor:
         """`rows` (n, inputs), float32, times the matrix: (n, outputs), float32."""
@@ -64,10 +66,8 @@ class PackedFine:
     """A `Packed` with 15 bits for weights and activations, in three products of 8 bits."""
 
     def __init__(self, weight: Tensor, bits: Bits) -> None:
-        exact = weight.float()
-        whole, scales = _whole_numbers(exact, _most(bits))
-        self._main = Packed(exact, bits)
-        self._rest = Packed(exact - whole * scales, bits)
+        self._main = Packed(weight, bits)
+        self._rest = Packed(weight, bits, lambda block: _rounding(block, bits))
 
     def product(self, rows: Tensor) -> Tensor:
         """See `Packed.product`."""
@@ -103,10 +103,12 @@ class Int8Linear(nn.Module):
         self.outliers = outliers
         self.is_fine = is_fine
         self._loud: PackedFine | None = None
+        self._main: Packed | PackedFine
         if outliers is not None:
             self._loud = PackedFine(weight[:, outliers], bits)
-            weight = weight.index_fill(1, outliers, 0)
-        self._main = PackedFine(weight, bits) if is_fine else Packed(weight, bits)
+            self._main = Packed(weight, bits, lambda block: block.index_fill(1, outliers, 0))
+        else:
+            self._main = PackedFine(weight, bits) if is_fine else Packed(weight, bits)
         self.register_buffer("bias", None if bias is None else bias.float())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -166,6 +168,12 @@ def _loudest(rows: Tensor) -> Tensor:
     """The largest absolute value of each row (rows, 1), never 0."""
     highest, lowest = rows.amax(dim=-1, keepdim=True), rows.amin(dim=-1, keepdim=True)
     return torch.maximum(highest, lowest.neg_()).clamp_min_(TINY)  # 7 times as fast as a norm
+
+
+def _rounding(weight: Tensor, bits: Bits) -> Tensor:
+    """What rounding to `bits` takes away, float32."""
+    whole, scales = _whole_numbers(weight, _most(bits))
+    return weight.float() - whole * scales
 
 
 def _most(bits: Bits) -> int:
