@@ -25,6 +25,7 @@ WORTH_INT8 = (
 )
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_MEMORY = Path("/proc/meminfo")  # counts what the file cache, full of weights, would give back
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -388,4 +389,6 @@ def _free_memory(device: str) -> int:
         return int(torch.cuda.mem_get_info()[0])
     if device == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    if _MEMORY.exists() and (kib := re.search(r"MemAvailable:\s+(\d+)", _MEMORY.read_text())):
+        return int(kib[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
