@@ -36,6 +36,7 @@ def create_chat(settings: Settings) -> ChatService:
         engine=settings.engine,
         device=settings.device,
         dtype=settings.dtype,
+        quantize=settings.quantize,
         context_length=settings.context_length,
         max_active=settings.max_active,
         max_waiting=settings.max_waiting,

@@ -26,7 +26,7 @@ from hermes_ui.config import ROOT, Settings
 from hermes_ui.errors import EngineNotReady, HermesError, SettingsError
 from hermes_ui.generation.download import download
 from hermes_ui.generation.engine import Engine
-from hermes_ui.generation.loading import choose, installed
+from hermes_ui.generation.loading import choose, installed, place
 from hermes_ui.messages import Message
 from hermes_ui.personas.persona import problems
 from hermes_ui.prompt.build import HistoryItem, build
@@ -128,6 +128,7 @@ def doctor(as_json: JsonFlag = False) -> None:
         **{name: version(name) for name in ("torch", "transformers", "gradio", "sqlalchemy")},
         "model": choice.model_id,
         "why": choice.why,
+        "runs_in": place(choice, settings.device, settings.dtype, settings.quantize).why,
     }
     with _service(settings) as service:
         facts["database"] = service.store.location

@@ -14,7 +14,15 @@ from typing import Literal, TypedDict
 from hermes_ui.errors import EngineNotReady, HermesError, ModelError
 from hermes_ui.generation.download import Cancelled, download, hub_answers
 from hermes_ui.generation.engine import CacheUse, Engine
-from hermes_ui.generation.loading import Device, Dtype, ModelChoice, choose, load, place
+from hermes_ui.generation.loading import (
+    Device,
+    Dtype,
+    ModelChoice,
+    Quantize,
+    choose,
+    load,
+    place,
+)
 from hermes_ui.generation.scripted import SPEAKING_S, ScriptedEngine
 
 State = Literal["loading", "ready", "downloading", "failed"]
@@ -28,8 +36,8 @@ PROBE_AGAIN_S = 60.0
 class ModelStatus:
     """What the model chip shows. `progress` is a share of 1, None where unknown.
 
-    `model_id`, `why`, `device` and `dtype` are of the model that answers; before there is
-    one, of the one that is loading.
+    `model_id`, `why`, `device`, `dtype` and `quantization` are of the model that answers;
+    before there is one, of the one that is loading.
     """
 
     state: State
@@ -37,6 +45,7 @@ class ModelStatus:
     why: str = ""
     device: str = ""
     dtype: str = ""
+    quantization: str = ""
     detail: str = ""
     progress: float | None = None
 
@@ -57,6 +66,7 @@ class ModelHost:
         engine: Literal["auto", "local", "scripted"] = "auto",
         device: Device = "auto",
         dtype: Dtype = "auto",
+        quantize: Quantize = "auto",
         context_length: int = 8192,
         max_active: int = 8,
         max_waiting: int = 32,
@@ -77,6 +87,7 @@ class ModelHost:
         self._is_scripted = engine == "scripted"
         self._device: Device = device
         self._dtype: Dtype = dtype
+        self._quantize: Quantize = quantize
         self._limits: _Limits = {
             "context_length": context_length,
             "max_active": max_active,
@@ -244,7 +255,7 @@ class ModelHost:
             return ScriptedEngine(delay_s=SPEAKING_S, **self._limits), "HERMES_ENGINE=scripted"
         choice = choose(model, models_dir=self._models_dir, cache_dir=self._cache_dir)
         self._announce(choice)
-        placement = place(choice, self._device, self._dtype)
+        placement = place(choice, self._device, self._dtype, self._quantize)
         engine = load(choice, placement, progress=lambda step: self._report(detail=step),
                       cache_tokens=self._cache_tokens, **self._limits)  # fmt: skip
         return engine, f"{choice.why}; {placement.why}"
@@ -324,4 +335,6 @@ class ModelHost:
 
 def _ready(engine: Engine, why: str) -> ModelStatus:
     identity = engine.identity
-    return ModelStatus("ready", identity.model_id, why, identity.device, identity.dtype)
+    return ModelStatus(
+        "ready", identity.model_id, why, identity.device, identity.dtype, identity.quantization
+    )

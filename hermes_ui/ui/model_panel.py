@@ -61,7 +61,7 @@ def panel(chat: ChatService) -> str:
     rows = [
         (words.MODEL, status.model_id),
         (words.WHY, status.why),
-        (words.DEVICE, " · ".join(each for each in (status.device, status.dtype) if each)),
+        (words.DEVICE, " · ".join(filter(None, (status.device, _format(status))))),
         (words.CACHE, _cache(chat.host.cache)),
     ]
     facts = "".join(f"<dt>{label}</dt><dd>{escape(value)}</dd>" for label, value in rows if value)
@@ -70,6 +70,11 @@ def panel(chat: ChatService) -> str:
         f'<p class="state-line"><span class="dot {escape(status.state)}"></span>{state}</p>'
         f"{_bar(status)}{detail}<dl>{facts}</dl>{_offers(chat)}"
     )
+
+
+def _format(status: ModelStatus) -> str:
+    """The number format of the weights."""
+    return status.quantization or status.dtype
 
 
 def _cache(use: CacheUse | None) -> str:

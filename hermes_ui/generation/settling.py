@@ -1,0 +1,193 @@
+"""Which form of int8 each layer gets, decided by what it does to a short text.
+
+A layer whose inputs have a few very loud channels loses the quiet ones to rounding. No names
+and no thresholds on activations: the layer's own output is compared with the exact one, and
+the cheapest form that keeps the error small is taken. The text is read once, in order, so
+that every layer hears what the layers before it, already in int8, will really say.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hermes_ui.generation.quantize import Bits, Int8Embedding, Int8Linear, weight_bits
+from hermes_ui.generation.streaming import Reading
+
+# Errors of a layer's output, relative, mean over the tokens. Layers without outliers stay below
+# 0.022 with weights of 8 bits and below 0.026 with 7; channels ten times as loud give 0.03 to 0.05.
+SPLIT_ABOVE = 0.028
+FINE_ABOVE = 0.05  # when no split helps: three times the work and twice the memory
+LOUD = (8, 32, 128)  # how many inputs are set apart, tried in turn
+SAMPLE = 256  # outputs compared
+TEXT_TOKENS = 128
+TEXT = """<|im_start|>system
+You are Maren, who keeps the lighthouse. You are sixty, dry and patient. Today is 3 March 1987.
+<|im_end|>
+<|im_start|>user
+Hello! My name is Tomás; I walked 12 miles in the storm. What's that light over there?<|im_end|>
+<|im_start|>assistant
+*The door opens a hand's width.* You're soaked, Tomás. "Fishermen," she says, "or fools." Mind the
+stairs; they are worse than the weather. def lamp(x): return x + 1 if x > 0 else None<|im_end|>
+"""
+
+
+@dataclass(slots=True)
+class Forms:
+    """How many layers got which form."""
+
+    plain: int = 0
+    split: int = 0  # loud inputs set apart
+    fine: int = 0  # 15 bits
+    skipped: int = 0  # the text did not reach them: left as they were
+
+    @property
+    def words(self) -> str:
+        """Such as "3 of 197 layers in 15 bits", empty when all are plain."""
+        total = self.plain + self.split + self.fine + self.skipped
+        parts = []
+        if self.split:
+            parts.append(f"{self.split} of {total} layers with loud inputs set apart")
+        if self.fine:
+            parts.append(f"{self.fine} of {total} layers in 15 bits")
+        if self.skipped:
+            parts.append(f"{self.skipped} of {total} layers as they were")
+        return ", ".join(parts)
+
+
+class _Unsettled(nn.Module):
+    """A layer still in the file; becomes int8 at the first rows that it is handed."""
+
+    def __init__(self, layer: nn.Module, settling: "Settling") -> None:
+        super().__init__()
+        self.layer = layer
+        self.settled: nn.Module | None = None
+        self._settling = settling
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.settled is None:
+            self.settled = self._settling.settle(self.layer, x)
+        result: Tensor = self.settled(x)
+        return result
+
+
+class Settling:
+    """Turns the linear layers and the embedding of a mapped model into int8.
+
+    Args:
+        dtype: Of the activations between the layers.
+        split_above: See `SPLIT_ABOVE`; infinite: every layer is plain.
+    """
+
+    def __init__(
+        self, reading: Reading, dtype: torch.dtype, bits: Bits, split_above: float = SPLIT_ABOVE
+    ) -> None:
+        self._reading = reading
+        self._dtype = dtype
+        self._bits = bits
+        self._split_above = split_above
+        self._forms = Forms()
+
+    @torch.no_grad()
+    def run(self, model: Any, ids: list[int]) -> Forms:
+        """Replace the layers while the model reads `ids`.
+
+        What is neither an `nn.Linear` nor the input embedding stays as it is.
+        """
+        for name, layer in _eligible(model):
+            model.set_submodule(name, _Unsettled(layer, self))
+        for parameter in _others(model):
+            mapped = parameter.data
+            parameter.data = mapped.to(self._dtype, copy=True)
+            self._reading.done_with(mapped)
+        model(torch.tensor([ids]), use_cache=False)
+        for name, module in list(model.named_modules()):
+            if isinstance(module, _Unsettled):
+                self._forms.skipped += module.settled is None
+                model.set_submodule(name, module.settled or module.layer.to(self._dtype))
+        return self._forms
+
+    def settle(self, layer: nn.Module, x: Tensor) -> nn.Module:
+        """`layer` in int8, in the form that `x` asks for."""
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        if isinstance(layer, nn.Embedding):
+            settled: nn.Module = Int8Embedding(weight, self._dtype)
+        else:
+            rows = x.reshape(-1, x.shape[-1]).float()
+            bias = layer.bias if isinstance(layer.bias, Tensor) else None
+            settled = Int8Linear(weight, bias, bits=self._bits, **self._form(weight, rows))
+        self._reading.done_with(weight)
+        return settled
+
+    def _form(self, weight: Tensor, rows: Tensor) -> dict[str, Any]:
+        """The cheapest form whose error is small enough, as arguments of `Int8Linear`."""
+        step = max(1, weight.shape[0] // SAMPLE)
+        sample = weight[::step].float()
+        exact = rows @ sample.T
+        form: dict[str, Any] = {}
+        least = torch.inf
+        for candidate in _forms(rows):
+            error = _error(Int8Linear(sample, bits=self._bits, **candidate)(rows), exact)
+            if error < least:
+                form, least = candidate, error
+            if least <= self._split_above:
+                break
+        if max(FINE_ABOVE, self._split_above) < least < torch.inf:
+            form = {"is_fine": True}
+        self._forms.fine += "is_fine" in form
+        self._forms.split += "outliers" in form
+        self._forms.plain += not form
+        return form
+
+
+def quantize(model: Any, ids: list[int], dtype: torch.dtype, reading: Reading) -> str:
+    """Put a mapped model into int8 as this CPU does it; returns the seal's words for it."""
+    bits = weight_bits()
+    forms = Settling(reading, dtype, bits).run(model, ids)
+    kind = "int8" if bits == 8 else "int8 (7-bit weights)"
+    return ", ".join(each for each in (kind, forms.words) if each)
+
+
+def text_ids(tokenizer: Any, longest: int) -> list[int]:
+    """The ids of the built-in text, as a prompt starts: BOS first where the model wants one."""
+    ids: list[int] = tokenizer(TEXT)["input_ids"]
+    return ids[: min(TEXT_TOKENS, longest)]
+
+
+def _eligible(model: Any) -> list[tuple[str, nn.Module]]:
+    """Exactly these classes: what inherits from them may compute something else."""
+    embedding = model.get_input_embeddings()
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if type(module) is nn.Linear or (module is embedding and type(module) is nn.Embedding)
+    ]
+
+
+def _others(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of what stays as it is."""
+    unsettled = {
+        parameter
+        for module in model.modules()
+        if isinstance(module, _Unsettled)
+        for parameter in module.parameters()
+    }
+    return [each for each in model.parameters() if each not in unsettled]
+
+
+def _forms(rows: Tensor) -> Iterator[dict[str, Any]]:
+    yield {}
+    loudest = rows.abs().amax(dim=0).argsort(descending=True)
+    for count in LOUD:
+        if count <= rows.shape[1] // 4:
+            yield {"outliers": loudest[:count].sort().values}
+
+
+def _error(said: Tensor, exact: Tensor) -> float:
+    """Relative to each token's output, mean over the tokens; not finite counts as infinite."""
+    size = exact.norm(dim=1)
+    error = ((said - exact).norm(dim=1) / size.clamp_min(1e-12))[size > 0].mean()
+    return error.nan_to_num(nan=torch.inf).item() if len(size) else 0.0

@@ -1,0 +1,264 @@
+"""int8 layers: how exact, how independent of company, and when they are chosen."""
+
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from hermes_ui.errors import ModelError
+from hermes_ui.generation.engine import Finish, TextDelta
+from hermes_ui.generation.loading import ModelChoice, Placement, is_int8, load, place
+from hermes_ui.generation.quantize import (
+    Int8Embedding,
+    Int8Linear,
+    Packed,
+    is_available,
+    weight_bits,
+)
+from hermes_ui.generation.settling import Settling
+from hermes_ui.generation.streaming import Reading, settle
+from hermes_ui.messages import Message
+from hermes_ui.params import SamplingParams
+from tests.engine_contract import ask
+from tests.tiny_model import byte_tokenizer, tiny_llama, write_tiny_model
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="PyTorch has no int8 kernels here")
+
+LOUD = torch.tensor([3, 40, 77])  # planted channels
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def bits():
+    return weight_bits()
+
+
+def random(*shape, seed=1):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def relative_error(said, exact):
+    return ((said - exact).norm(dim=-1) / exact.norm(dim=-1)).max().item()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limit"), [pytest.param(8, 0.02, id="8 bits"), pytest.param(7, 0.03, id="7 bits")]
+)
+def test_the_product_is_near_the_exact_one(wanted, limit, bits):
+    if wanted > bits:
+        pytest.skip("this CPU's kernels overflow with weights of 8 bits")
+    weight, bias, x = random(200, 320), random(200, seed=2), random(3, 7, 320, seed=3)
+
+    said = Int8Linear(weight, bias, bits=wanted)(x)
+
+    assert said.shape == (3, 7, 200)
+    assert relative_error(said, x @ weight.T + bias) < limit
+
+
+def test_the_fine_form_is_far_nearer(bits):
+    weight, x = random(200, 320), random(7, 320, seed=3)
+
+    said = Int8Linear(weight, bits=bits, is_fine=True)(x)
+
+    assert relative_error(said, x @ weight.T) < 0.001
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_dtype_of_the_activations_stays(dtype, bits):
+    said = Int8Linear(random(16, 32).to(dtype), bits=bits)(random(2, 32).to(dtype))
+
+    assert said.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param({}, id="plain"),
+        pytest.param({"outliers": LOUD}, id="loud inputs set apart"),
+        pytest.param({"is_fine": True}, id="fine"),
+    ],
+)
+@pytest.mark.parametrize("inputs", [96, 515])
+def test_a_request_has_the_same_bits_alone_and_in_any_company(form, inputs, bits):
+    layer = Int8Linear(random(333, inputs), random(333, seed=2), bits=bits, **form)
+    one, prompt = random(1, inputs, seed=4), random(130, inputs, seed=5)
+    alone, prompt_alone = layer(one), layer(prompt)
+
+    for others in (1, 2, 7, 64, 300):
+        # Loud company: a scale that spanned the batch would show at once.
+        crowd = random(others, inputs, seed=others) * 100
+        said = layer(torch.cat([crowd, one, prompt, crowd]))
+
+        assert torch.equal(said[others : others + 1], alone)
+        assert torch.equal(said[others + 1 : others + 131], prompt_alone)
+
+
+def test_a_row_of_zeros_stays_zero(bits):
+    said = Int8Linear(random(16, 32), bits=bits)(torch.zeros(1, 32))
+
+    assert torch.equal(said, torch.zeros(1, 16))
+
+
+def test_what_is_not_a_number_shows_in_its_own_row_only(bits):
+    x = random(3, 32)
+    x[1, 5] = math.nan
+
+    said = Int8Linear(random(16, 32), bits=bits)(x)
+
+    assert said.isnan().any(dim=1).tolist() == [False, True, False]
+
+
+def test_packing_by_blocks_changes_nothing(bits, monkeypatch):
+    weight, x = random(100, 32), random(5, 32, seed=2)
+    whole = Packed(weight, bits).product(x)
+
+    monkeypatch.setattr("hermes_ui.generation.quantize.BLOCK_ROWS", 33)
+
+    assert torch.equal(Packed(weight, bits).product(x), whole)
+
+
+def test_an_embedding_is_near_the_exact_one():
+    weight, ids = random(50, 64), torch.tensor([[3, 49], [0, 3]])
+
+    said = Int8Embedding(weight, torch.float32)(ids)
+
+    assert relative_error(said, weight[ids]) < 0.02
+
+
+def test_kernels_without_vnni_are_right_with_7_bits_and_wrong_with_8():
+    """fbgemm is told to use its AVX2 kernels, so that every x86 machine tests them."""
+    code = (
+        "import torch\n"
+        "from hermes_ui.generation.quantize import Packed, weight_bits\n"
+        "said = {bits: Packed(torch.ones(64, 64), bits).product(torch.ones(20, 64))"
+        " for bits in (7, 8)}\n"
+        "print(weight_bits(), *(bool(((said[bits] - 64).abs() < 0.1).all()) for bits in said))"
+    )
+
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"FBGEMM_ENABLE_INSTRUCTIONS": "AVX2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert said.stdout.split() == ["7", "True", "False"]
+
+
+class OneLayer(nn.Module):
+    """The least that `Settling` takes for a model."""
+
+    def __init__(self, weight, rows):
+        super().__init__()
+        self.proj = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        self.proj.weight = nn.Parameter(weight, requires_grad=False)
+        self.rows = rows
+
+    def get_input_embeddings(self):
+        return None
+
+    def forward(self, ids, use_cache):
+        return self.proj(self.rows)
+
+
+def settled(weight, rows, bits, **options):
+    model = OneLayer(weight, rows)
+    reading = Reading(model, lambda step: None)
+    forms = Settling(reading, torch.float32, bits, **options).run(model, [0])
+    return model.proj, forms
+
+
+def test_an_ordinary_layer_is_plain(bits):
+    layer, forms = settled(random(64, 128), random(20, 128, seed=2), bits)
+
+    assert layer.outliers is None
+    assert (forms.plain, forms.words) == (1, "")
+
+
+@pytest.mark.parametrize("loudness", [30, 100, 1000])
+def test_planted_outliers_are_found_and_set_apart(loudness, bits):
+    weight, rows = random(64, 128), random(20, 128, seed=2)
+    rows[:, LOUD] *= loudness
+    weight[:, LOUD] /= loudness
+    exact = rows @ weight.T
+    without, _ = settled(weight, rows, bits, split_above=math.inf)
+
+    layer, forms = settled(weight, rows, bits)
+
+    assert set(LOUD.tolist()) <= set(layer.outliers.tolist())
+    assert forms.words == "1 of 1 layers with loud inputs set apart"
+    assert relative_error(without(rows), exact) > 0.1
+    assert relative_error(layer(rows), exact) < 0.04
+
+
+def test_a_layer_that_no_split_helps_is_fine(bits):
+    rows = random(600, 2048, seed=2)
+    rows[torch.arange(600), 3 * torch.arange(600)] = 200  # another input is loud in every row
+    weight = random(16, 2048)
+
+    layer, forms = settled(weight, rows, bits)
+
+    assert relative_error(layer(rows), rows @ weight.T) < 0.05
+    assert forms.words == "1 of 1 layers in 15 bits"
+
+
+def test_tied_weights_stay_tied_when_they_are_brought_in():
+    model = tiny_llama(byte_tokenizer())
+    model.lm_head.weight = model.model.embed_tokens.weight
+
+    settle(model, torch.bfloat16, "cpu", Reading(model, lambda step: None))
+
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert {each.dtype for each in model.parameters()} == {torch.bfloat16}
+
+
+def test_a_model_in_int8_speaks_and_says_what_it_is(folder):
+    steps = []
+    placement = place(ModelChoice(folder, "mine", ""), "cpu", quantize="int8")
+    engine = load(ModelChoice(folder, "mine", ""), placement, progress=steps.append)
+
+    events = list(
+        engine.stream(ask(Message("user", "Say hello.")), SamplingParams(max_tokens=12, seed=1))
+    )
+    engine.close()
+
+    assert any(isinstance(event, TextDelta) for event in events)
+    assert isinstance(events[-1], Finish)
+    assert engine.identity.quantization.startswith("int8")
+    assert placement.why.startswith("int8")
+    assert "reading the weights, 100 %" in steps
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_model_that_is_not_quantized_is_read_in_the_format_asked_for(folder, dtype):
+    engine = load(ModelChoice(folder, "mine", ""), Placement("cpu", dtype, ""))
+    engine.close()
+
+    assert (engine.identity.dtype, engine.identity.quantization) == (dtype, "")
+
+
+def test_auto_leaves_a_small_model_alone(folder):
+    assert place(ModelChoice(folder, "mine", ""), "cpu", quantize="auto").quantization == ""
+
+
+def test_auto_takes_a_large_model_on_a_cpu_unless_a_format_was_asked_for(folder, monkeypatch):
+    monkeypatch.setattr("hermes_ui.generation.loading.WORTH_INT8", 1000)
+    choice = ModelChoice(folder, "mine", "")
+
+    assert is_int8(choice, "cpu", "auto", "auto")
+    assert not is_int8(choice, "cpu", "bfloat16", "auto")
+    assert not is_int8(choice, "cuda", "auto", "auto")
+
+
+def test_int8_on_a_gpu_is_an_error_of_one_line(folder):
+    with pytest.raises(ModelError, match="int8 is for CPUs, and the model runs on cuda"):
+        is_int8(ModelChoice(folder, "mine", ""), "cuda", "auto", "int8")
