@@ -107,6 +107,7 @@ def test_the_values_of_a_form_stand_in_the_text(inventor):
         pytest.param('{"age": 3, "name": "Ada"}', True, id="any order"),
         pytest.param('{"name": "Ada", "age": "3"}', False, id="a number as text"),
         pytest.param('{"name": "Ada"}', False, id="a field missing"),
+        pytest.param('{"name": "Ada", "age": 3, "age": 3}', False, id="a field twice"),
         pytest.param('{"name": "Ada", "age": 3}.', False, id="something behind it"),
         pytest.param("Ada is three.", False, id="no JSON"),
     ],

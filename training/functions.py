@@ -22,6 +22,7 @@ from training.values import CITIES, drawn
 from training.world import Inventor, in_split
 
 FAILED_SHARE = 0.04  # of the calls of invented functions
+STRANGE_SHARE = 0.35  # of the invented ones have a name that only the prompt can teach
 OWN_SHARE = 0.28  # of the functions on offer are the app's own
 
 
@@ -132,7 +133,10 @@ def _lookup(inventor: Inventor) -> Function:
     rng, rules = inventor.rng, load("functions")
     domain = rng.choice(list(rules["lookups"]))
     about = rules["lookups"][domain]
-    what = inventor.of_split(lambda: rng.choice(about["what"].strip().split(", ")))
+    if rng.random() < STRANGE_SHARE:
+        what = inventor.of_split(inventor.invented).lower()
+    else:
+        what = inventor.of_split(lambda: rng.choice(about["what"].strip().split(", ")))
     parameter = rng.choice(about["parameter"])
     known = {"what": what, "parameter": parameter.replace("_", " ")}
     name = str(pick(rules["look_names"], known, rng)).replace(" ", "_")
@@ -163,7 +167,11 @@ def _action(inventor: Inventor) -> Function:
         named[key]: (about["type"], rng.choice(about["about"]))
         for key, about in rules["parameters"].items()
     })  # fmt: skip
-    tool = Tool(rng.choice(rules["names"]), rng.choice(rules["about"]), schema)
+    name = rng.choice(rules["names"])
+    if rng.random() < STRANGE_SHARE:
+        other = rng.choice((inventor.word("things"), inventor.invented().lower()))
+        name = rng.choice((f"{name}_{other}", f"{other}_{name}"))
+    tool = Tool(name, rng.choice(rules["about"]), schema)
 
     def request(asker: Inventor) -> Request:
         values = {key: drawn(about["value"], asker) for key, about in rules["parameters"].items()}

@@ -215,7 +215,7 @@ def parsed_calls(text: str) -> list[tuple[str, Any]] | None:
 def is_form(text: str, values: dict[str, Any]) -> float:
     """Whether `text` is one JSON object with the fields of `values`, each of its type."""
     try:
-        filled = json.loads(text)
+        filled = json.loads(text, object_pairs_hook=_each_once)
     except ValueError:
         return 0.0
     return float(
@@ -228,9 +228,16 @@ def is_form(text: str, values: dict[str, Any]) -> float:
 def is_filled(text: str, values: dict[str, Any]) -> float:
     """Whether `text` has every value of the form right."""
     try:
-        return float(json.loads(text) == values)
+        return float(json.loads(text, object_pairs_hook=_each_once) == values)
     except ValueError:
         return 0.0
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; one that has a key twice is none."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key comes twice")
+    return dict(pairs)
 
 
 ALL_STYLES = STYLES[1:]
