@@ -184,6 +184,18 @@ def test_options_survive_the_wire(tmp_path):
     assert Options.from_wire(json.loads(json.dumps(options.to_wire()))) == options
 
 
+def test_users_who_never_speak_together_leave_the_row_open():
+    class Hasty(StubEngines):
+        def ask(self, name, jobs):
+            return Batch([Reply(1, [0.0], 1.0), Reply(1, [5.0], 6.0)])
+
+    row = next(row for row in ROWS if row.key == "step")
+
+    outcomes = measured(row, Floor(Hasty({}), Author(), Sizes()), ("ours",))
+
+    assert outcomes["ours"].absent == "its users never spoke all at once"
+
+
 class Parrot:
     what, pids = "float32", ()
 

@@ -113,6 +113,10 @@ def main() -> None:
     author = Author(options.folder)
     floor = Floor(Engines(options, author, note), author, sizes)
     head = machine(options.folder)
+    if said.quick:
+        head += "; a smoke run with small sizes, whose figures mean nothing"
+    if said.clock == "cpu":
+        head += f"; processor time of {options.threads} threads"
     print(f"{head}\n", flush=True)
     try:
         result = run(rows, floor, engines)

@@ -1,5 +1,6 @@
 """The rows: what is measured, of whom, and the bar that our figure is held against."""
 
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,6 +83,8 @@ def step_growth(floor: Floor, name: str) -> float:
         statistics.median(batch.seconds_per_token for batch in crowd(floor, name, context))
         for context in floor.sizes.crowd
     )
+    if math.isnan(long / short):
+        raise Absent("its users never spoke all at once")
     return long / short
 
 

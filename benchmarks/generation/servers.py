@@ -1,5 +1,6 @@
 """Peers that are servers: started here, spoken to over HTTP as any client would."""
 
+import atexit
 import importlib.util
 import json
 import shutil
@@ -28,7 +29,10 @@ class Server:
         self._model = model
         self._process = subprocess.Popen(command, stdout=sys.stderr, stderr=sys.stderr)
         self.pids = (self._process.pid,)
+        atexit.register(self._end)
         self._wait()
+        for _ in self.speak(Job((" the",), 1)):  # some load the model only now
+            pass
 
     def speak(self, job: Job) -> Iterator[Piece]:
         body = {
@@ -58,14 +62,25 @@ class Server:
                 yield text, 0
         yield "", tokens or pieces
 
+    def _end(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
     def _wait(self) -> None:
         began = time.monotonic()
         while time.monotonic() - began < GIVE_UP_S:
             if self._process.poll() is not None:
                 raise RuntimeError(f"{self._process.args} ended with {self._process.returncode}")
             try:
-                with urllib.request.urlopen(f"{self._url}/v1/models", timeout=5):
+                with urllib.request.urlopen(f"{self._url}/health", timeout=5):
                     return
+            except urllib.error.HTTPError as error:
+                if error.code < 500:  # it answers, if only that it has no such page
+                    return
+                time.sleep(0.2)
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.2)
         raise RuntimeError(f"{self._url} did not answer within {GIVE_UP_S:.0f} s")

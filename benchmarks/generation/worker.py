@@ -9,6 +9,7 @@ The first line out says that the engine is ready, or why it cannot be had here.
 import argparse
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("name", choices=MAKERS)
     parser.add_argument("--options", type=json.loads, required=True)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers are ended too
     channel = own_channel()
     options = Options.from_wire(arguments.options)
     serve(lambda: MAKERS[arguments.name](options), options.clock, sys.stdin, channel)
