@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench bench-generation clean
 
 run: .venv/run.stamp
 	$(BIN)/python app.py
@@ -15,6 +15,14 @@ check: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	for name in startup storage streaming; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+# Beside its peers, which are compiled here; MODEL is a folder in Hermes 3 3B's shape.
+bench-generation: .venv/peers.stamp
+	$(BIN)/python -m benchmarks.generation --model $(MODEL)
+
+.venv/peers.stamp: benchmarks/requirements.txt .venv/dev.stamp
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r benchmarks/requirements.txt
+	touch $@
 
 .venv/run.stamp: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
