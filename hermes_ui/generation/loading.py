@@ -373,7 +373,8 @@ def _capacity(
     heads = config.num_key_value_heads or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     token_bytes = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
-    affordable = int(_free_memory(placement.device) * 0.6) // token_bytes
+    share = 0.3 if placement.device == "cpu" else 0.6  # others live in a machine's memory too
+    affordable = int(_free_memory(placement.device) * share) // token_bytes
     if cache_tokens:
         affordable = min(affordable, cache_tokens)
     if affordable < context:
