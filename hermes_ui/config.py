@@ -51,7 +51,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         description="The most tokens that are kept of running and earlier prompts and replies; "
-        "0: as many as the running ones may need, within 60% of the free memory.",
+        "0: as many as the running ones may need, within 30% of the free memory "
+        "on a CPU and 60% on a GPU.",
     )
     data_dir: Path = Field(ROOT / "data", description="Where the database is kept.")
     database_url: str = Field(
