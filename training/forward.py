@@ -34,13 +34,15 @@ class Forward:
         inner = self.model.model
         hidden = F.embedding(ids, inner.embed_tokens.weight)
         rotary = self._rotary(positions)
-        for layer in inner.layers:
+        wanted = targets != -100
+        for number, layer in enumerate(inner.layers, 1):
             normed = self._norm(hidden, layer.input_layernorm)
             hidden = hidden + self._attention(layer, normed, rotary)
+            if number == len(inner.layers):  # from here on no token reads another
+                hidden = hidden[wanted]
             normed = self._norm(hidden, layer.post_attention_layernorm)
             hidden = hidden + self._mlp(layer.mlp, normed)
-        wanted = targets != -100
-        last = self._norm(hidden[wanted], inner.norm)
+        last = self._norm(hidden, inner.norm)
         logits = F.linear(last, inner.embed_tokens.weight.to(self.dtype))
         return F.cross_entropy(logits.float(), targets[wanted])
 

@@ -1,0 +1,48 @@
+"""The training's own forward pass and optimizer against those of the libraries."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from training.forward import BLOCK, Forward
+from training.muon import Muon
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
+    )  # fmt: skip
+    return LlamaForCausalLM(config)
+
+
+@pytest.mark.parametrize("length", [20, BLOCK + 30])
+def test_the_loss_is_that_of_transformers(model, length):
+    ids = torch.randint(0, 64, (2, length))
+    targets = ids.roll(-1, 1)
+    targets[:, ::3] = -100
+    targets[:, -1] = -100
+    positions = torch.arange(length).expand(2, length)
+
+    ours = Forward(model, torch.float32).loss(ids, positions, targets)
+
+    logits = model(input_ids=ids).logits
+    theirs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_of_muon_is_that_of_torch(model):
+    twin = LlamaForCausalLM(model.config)
+    twin.load_state_dict(model.state_dict())
+    ours, theirs = ([p for p in m.model.layers.parameters() if p.ndim == 2] for m in (model, twin))
+    for mine, other in zip(ours, theirs, strict=True):
+        mine.grad = torch.randn_like(mine)
+        other.grad = mine.grad.clone()
+
+    Muon(ours, lr=0.01, weight_decay=0.05).step()
+    torch.optim.Muon(theirs, lr=0.01, weight_decay=0.05, adjust_lr_fn="match_rms_adamw").step()
+
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-2, atol=1e-4)
