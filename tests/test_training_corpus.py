@@ -2,13 +2,14 @@
 
 import json
 import random
-from itertools import islice
+import re
+from itertools import islice, pairwise
 
 import pytest
 
 from hermes_ui.prompt.tools import system_text
 from hermes_ui.toolbox import TOOLBOX
-from training.corpus import Corpus, start_talk
+from training.corpus import Corpus, Mix, start_talk
 from training.evaluate import loops, speaks_for
 from training.forms import ask_for, draw_form, fill
 from training.functions import call, draw_functions, offer, refuse
@@ -17,6 +18,8 @@ from training.speech import has_style
 from training.world import Inventor, in_split
 
 DOCUMENTS = 60
+FAVOURITE_ASKED = re.compile(r"(what|which|know|remember).*(my favourite|do I like best)")
+UNKNOWN = re.compile(r"never said|do not know|don't know|not told|n't told")
 
 
 @pytest.fixture
@@ -127,6 +130,18 @@ def test_a_styled_persona_shows_its_style(inventor, style):
             shown += [has_style(t.text, style) for t in talk.turns if t.role == "assistant"]
 
     assert sum(shown) / len(shown) >= 0.95
+
+
+def test_what_is_asked_back_was_mostly_told():
+    known = asked = 0
+    for turns in islice(Corpus(11, mix=Mix(0, 0, 0, 0, exchanges=(4, 12))), 250):
+        for question, answer in pairwise(turns):
+            if question.role == "user" and FAVOURITE_ASKED.search(question.text):
+                asked += 1
+                known += not UNKNOWN.search(answer.text)
+
+    assert asked > 40
+    assert known / asked >= 0.6
 
 
 def test_a_plain_persona_mostly_shows_no_style(inventor):

@@ -88,7 +88,7 @@ class Corpus:
             roll = rng.random()
             if roll < 0.55:
                 call(talk, rng.choice(functions))
-            elif roll < 0.68:
+            elif roll < 0.75:
                 refuse(talk, functions)
             else:
                 talk.step()

@@ -26,7 +26,7 @@ WEIGHTS = {
 }  # fmt: skip
 TALK = tuple(key for key in load("talk") if key not in ("name", "lost", "self"))
 TOLD = tuple(load("people"))
-TOLD_WEIGHTS = (10, 2, 2, 1, 2, 2, 3, 2, 2)  # for TOLD, the name first
+TOLD_WEIGHTS = (10, 4, 4, 3, 4, 4, 4, 3, 4)  # for TOLD, the name first
 
 
 @dataclass(slots=True)
@@ -218,8 +218,10 @@ class Talk:
         kinds = sorted(self.told)
         if "user" in self.known and "name" not in kinds:
             kinds.append("name")
-        if kinds and self.rng.random() < 0.85:
-            kind = "name" if "name" in kinds and self.rng.random() < 0.45 else (
+        if not kinds and self.rng.random() < 0.8:
+            return self._told()  # else hardly anything asked for would be known
+        if kinds and self.rng.random() < 0.93:
+            kind = "name" if "name" in kinds and self.rng.random() < 0.3 else (
                 self.rng.choice(kinds)
             )  # fmt: skip
         else:

@@ -122,7 +122,7 @@ class Inventor:
         return self.of_split(self._any_trade)
 
     def _any_trade(self) -> str:
-        if self.rng.random() < 0.6:
+        if self.rng.random() < 0.4:
             return self.word("trades")
         return f"{self.word('things')} {self.word('makers')}"
 
