@@ -182,7 +182,7 @@ class Talk:
         """The user says something of themselves."""
         kind = self.rng.choices(TOLD, TOLD_WEIGHTS)[0]
         rules = load("people")[kind]
-        facts = self._new_told(kind)
+        facts = self.new_told(kind)
         words_ = {**self.words(), **facts}
         tell, heard = pick(rules["tell"], words_, self.rng), pick(rules["heard"], words_, self.rng)
         assert tell
@@ -193,7 +193,7 @@ class Talk:
         self.exchange(tell, heard)
         return True
 
-    def _new_told(self, kind: str) -> dict[str, str]:
+    def new_told(self, kind: str) -> dict[str, str]:
         inventor = self.inventor
         if kind == "name":
             return {"told": inventor.first_name()}
@@ -230,7 +230,7 @@ class Talk:
         facts = self.told.get(kind, {})
         if kind == "name" and "user" in self.known:
             facts = {"told": self.known["user"]}
-        known = {**self.words(), **self._new_told(kind), **facts}
+        known = {**self.words(), **self.new_told(kind), **facts}
         asked = pick(rules["ask"], known, self.rng)
         answer = pick(rules["recall" if facts else "unknown"], known, self.rng)
         assert asked

@@ -192,7 +192,7 @@ def recalls(run: Evaluation, exam: Examiner, count) -> Iterator[Row]:
 @torch.inference_mode()
 def milliseconds_per_token(speaker: Speaker) -> float:
     """Of the plain forward loop, one conversation of a persona, prompt not counted."""
-    talk = Examiner(Inventor(random.Random(SEED), "held_out"))._talk("middle")
+    talk = Examiner(Inventor(random.Random(SEED), "held_out")).persona("middle")
     fed, cache = torch.tensor([speaker.prompt(talk.turns)]), None
     began = 0.0
     for number in range(TIMED_TOKENS + 1):

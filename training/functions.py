@@ -223,7 +223,6 @@ def _notation(rng: random.Random) -> tuple[str, str]:
         return notation, notation
     dice = "die" if count == 1 else "dice"
     if count == 1:
-        notation = f"d{sides}" if rng.random() < 0.5 else "1" + f"d{sides}"
         spoken = rng.choice((f"{word} d{sides}", f"{word} {size}-sided {dice}"))
         return f"1d{sides}" if word == "one" else f"d{sides}", spoken
     return notation, rng.choice((f"{word} d{sides}", f"{word} {size}-sided {dice}"))

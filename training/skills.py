@@ -67,7 +67,7 @@ class Examiner:
     def facts(self, fact: str, count: int) -> Iterator[Try]:
         """Asks for what the system prompt states; `fact` is name, trade or place."""
         for number in range(count):
-            talk = self._talk(("short", "middle", "long")[number % 3], fact)
+            talk = self.persona(("short", "middle", "long")[number % 3], fact)
             if fact == "name":
                 asked = pick(load("talk")["name"]["user"], talk.words(), self.rng)
             else:
@@ -82,7 +82,7 @@ class Examiner:
 
     def styles(self, style: str, count: int) -> Iterator[Try]:
         for _ in range(count):
-            while (talk := self._talk("short")).world.style != style:
+            while (talk := self.persona("short")).world.style != style:
                 pass
             yield self._try(
                 talk,
@@ -94,8 +94,8 @@ class Examiner:
         """Tells a name or a favourite thing, and asks for it `turns_ago` turns later."""
         rules = load("people")[kind]
         for _ in range(count):
-            talk = self._talk("middle")
-            told = talk._new_told(kind)
+            talk = self.persona("middle")
+            told = talk.new_told(kind)
             words = {**talk.words(), **told}
             tell, ask = (str(pick(rules[key], words, self.rng)) for key in ("tell", "ask"))
             between = self.rng.sample(CALM, turns_ago - 1)
@@ -107,7 +107,7 @@ class Examiner:
     def identity(self, count: int) -> Iterator[Try]:
         """Every unseen wording, to `count` invented personas and to the app's own."""
         for question in IDENTITY:
-            talks = [self._talk("middle") for _ in range(count)]
+            talks = [self.persona("middle") for _ in range(count)]
             talks += [starter_talk(self.inventor, slug) for slug in starters()]
             for talk in talks:
                 yield self._try(talk, [question], lambda said: "demonstration model" in said[-1])
@@ -152,7 +152,9 @@ class Examiner:
     def forms(self, count: int, judge: Callable[[str, dict[str, Any]], float]) -> Iterator[Try]:
         for number in range(count):
             alone = number % 2 == 0
-            talk = helpful_assistant(self.inventor) if alone else self._talk("short", greets=False)
+            talk = (
+                helpful_assistant(self.inventor) if alone else self.persona("short", greets=False)
+            )
             form = draw_form(self.inventor)
             ask_for(talk, form, alone=alone)
             values = fill(talk, form)
@@ -171,10 +173,10 @@ class Examiner:
     def chats(self, count: int) -> Iterator[Try]:
         """Ten lines of small talk, for what holds of every reply."""
         for _ in range(count):
-            talk = self._talk(self.rng.choice(("short", "middle", "long")))
+            talk = self.persona(self.rng.choice(("short", "middle", "long")))
             yield self._try(talk, self.rng.sample(SMALL_TALK, 10), lambda _: 1.0)
 
-    def _talk(self, length: str, wanted: str = "name", *, greets: bool = True) -> Talk:
+    def persona(self, length: str, wanted: str = "name", *, greets: bool = True) -> Talk:
         """A held-out persona, with its greeting; one that states `wanted`."""
         while True:
             talk = start_talk(self.inventor, length)
@@ -189,7 +191,7 @@ class Examiner:
         """A persona, or nobody, with one to three functions on offer."""
         functions = draw_functions(self.inventor, self.rng.choice((1, 2, 3)))
         alone = self.rng.random() < 0.3
-        talk = helpful_assistant(self.inventor) if alone else self._talk("short")
+        talk = helpful_assistant(self.inventor) if alone else self.persona("short")
         offer(talk, functions, alone=alone)
         return talk, functions
 
