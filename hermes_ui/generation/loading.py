@@ -377,8 +377,7 @@ def _capacity(
     affordable = int(_free_memory(placement.device) * share) // token_bytes
     if cache_tokens:
         affordable = min(affordable, cache_tokens)
-    if affordable < context:
-        context = max(256, affordable)
+    context = min(context, max(256, affordable))
     return Capacity(
         context_length=context,
         max_active=max_active,
