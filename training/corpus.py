@@ -29,8 +29,8 @@ class Mix:
 
     lists: float = 0.1
     starters: float = 0.2
-    functions: float = 0.22
-    forms: float = 0.12
+    functions: float = 0.2
+    forms: float = 0.15
     lengths: tuple[float, float, float] = (0.4, 0.4, 0.2)  # of system prompts, see LENGTHS
     exchanges: tuple[int, int] = (3, 9)
 
@@ -86,7 +86,7 @@ class Corpus:
             self._open(talk, examples_share=0.05)
         for _ in range(rng.randint(*self.mix.exchanges)):
             roll = rng.random()
-            if roll < 0.55:
+            if roll < 0.45:
                 call(talk, rng.choice(functions))
             elif roll < 0.75:
                 refuse(talk, functions)
@@ -103,7 +103,7 @@ class Corpus:
         ask_for(talk, form, alone=alone)
         if not alone and rng.random() < 0.5:
             talk.turns.append(Turn("assistant", greeting(talk)))
-        for _ in range(rng.randint(1, 5)):
+        for _ in range(rng.randint(2, 7)):
             fill(talk, form)
         return talk.turns
 
@@ -167,7 +167,7 @@ def examples(talk: Talk) -> list[Turn]:
     """One or two exchanges with somebody else, shown as examples of how the persona speaks."""
     shown = Talk(talk.world, talk.inventor, {k: v for k, v in talk.known.items() if k != "user"})
     for _ in range(talk.rng.randint(1, 2)):
-        shown._talk()
+        shown.step("talk")
     return shown.turns
 
 

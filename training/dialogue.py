@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from training.grammar import expand, load, pick
 from training.prompts import scenery
+from training.questions import wording
 from training.speech import action, first_sentence, say
 from training.typing_habits import typed
 from training.world import FACTS, Inventor, World, with_article
@@ -21,12 +22,13 @@ FACT_KEYS = {
 
 # How often a kind of turn comes up, relative to the others.
 WEIGHTS = {
-    "fact": 24, "name": 9, "identity": 9, "talk": 40, "told": 18, "recalled": 24, "both": 4,
+    "fact": 24, "name": 8, "identity": 14, "talk": 36, "told": 18, "recalled": 26, "both": 4,
     "is_it": 4,
 }  # fmt: skip
 TALK = tuple(key for key in load("talk") if key not in ("name", "lost", "self"))
 TOLD = tuple(load("people"))
 TOLD_WEIGHTS = (10, 4, 4, 3, 4, 4, 4, 3, 4)  # for TOLD, the name first
+BEFORE_TOLD = ("adjectives", "materials", "things", "colours")
 
 
 @dataclass(slots=True)
@@ -62,15 +64,14 @@ class Talk:
     def words(self) -> dict[str, str]:
         return {**scenery(self.inventor), **self.known}
 
-    def step(self) -> None:
-        """One more exchange."""
-        kinds = list(WEIGHTS)
-        while True:
-            kind = self.rng.choices(kinds, list(WEIGHTS.values()))[0]
-            if getattr(self, f"_{kind}")():
-                return
+    def step(self, kind: str | None = None) -> None:
+        """One more exchange, of one of the kinds of WEIGHTS."""
+        kinds, before = list(WEIGHTS), len(self.turns)
+        while len(self.turns) == before:
+            drawn = kind or self.rng.choices(kinds, list(WEIGHTS.values()))[0]
+            getattr(self, f"_{drawn}")()
 
-    def _fact(self) -> bool:
+    def _fact(self) -> None:
         """Ask for a fact, mostly one that was stated."""
         stated = sorted(self.world.stated - self.barred)
         if stated and self.rng.random() < 0.86:
@@ -82,7 +83,6 @@ class Talk:
             fact = self.rng.choice([fact for fact in FACTS if fact not in self.barred])
         asked, answer = self.about_fact(fact)
         self.exchange(asked, answer)
-        return True
 
     def about_fact(self, fact: str) -> tuple[str, str]:
         """A question for `fact` and its answer, "I cannot say" where nothing states it."""
@@ -98,10 +98,9 @@ class Talk:
         assert answer, fact
         return asked, answer
 
-    def _name(self) -> bool:
+    def _name(self) -> None:
         kind = "self" if self.rng.random() < 0.3 else "name"
         self._small(kind)
-        return True
 
     def _small(self, kind: str, **extra: str) -> None:
         rules, known = load("talk")[kind], {**self.words(), **extra}
@@ -124,7 +123,7 @@ class Talk:
         drawn = [pick(templates, known, self.rng) for _ in range(8)]
         return min((text for text in drawn if text), key=_words_at_first, default=None)
 
-    def _talk(self) -> bool:
+    def _talk(self) -> None:
         kind = "lost" if self.rng.random() < 0.03 else self.rng.choice(TALK)
         if kind in ("story", "more"):
             kind = "story"
@@ -132,7 +131,6 @@ class Talk:
         self._small(kind, **extra)
         if kind == "story" and self.rng.random() < 0.4:
             self._small("more")
-        return True
 
     def _topic(self) -> dict[str, str]:
         """One topic under one of its keys, so that it is plain what was spoken of."""
@@ -165,20 +163,19 @@ class Talk:
         letters = "asdfghjklqwertyuiopzxcvbnm"
         return "".join(self.rng.choice(letters) for _ in range(self.rng.randint(3, 8)))
 
-    def _identity(self) -> bool:
-        rules = load("identity")
-        asked = pick(rules["user"], self.known, self.rng)
+    def _identity(self) -> None:
+        rules, barred = load("identity"), {wording(each) for each in load("identity")["held_out"]}
+        while wording(asked := str(pick(rules["user"], self.known, self.rng))) in barred:
+            pass
         answer = pick(rules["reply"], self.known, self.rng)
-        assert asked
         assert answer
         answer += self.rng.choice(rules["tail"]) if self.world.style != "terse" else ""
         if self.world.acts and self.rng.random() < 0.3:
             answer = f"*{action(self.world, self.known, self.rng)}* {answer}"
         self.turns.append(Turn("user", typed(asked, self.rng, self.known)))
         self.turns.append(Turn("assistant", answer, learned=True))
-        return True
 
-    def _told(self) -> bool:
+    def _told(self) -> None:
         """The user says something of themselves."""
         kind = self.rng.choices(TOLD, TOLD_WEIGHTS)[0]
         rules = load("people")[kind]
@@ -191,7 +188,6 @@ class Talk:
         if kind == "name":
             self.known["user"] = facts["told"]
         self.exchange(tell, heard)
-        return True
 
     def new_told(self, kind: str) -> dict[str, str]:
         inventor = self.inventor
@@ -207,19 +203,22 @@ class Talk:
             trade = inventor.trade()
             return {"told": trade, "a_told": with_article(trade)}
         lists = {"colour": "colours", "food": "foods", "season": "seasons", "animal": "animals"}
-        told = inventor.word(lists.get(kind, "hobbies"))
-        if self.rng.random() < 0.25:
+        told, roll = inventor.word(lists.get(kind, "hobbies")), self.rng.random()
+        if roll < 0.3:
             told = inventor.invented().lower()
+        elif roll < 0.55:  # a model that knows the few words of the list need not look back
+            told = f"{inventor.word(self.rng.choice(BEFORE_TOLD))} {told}"
         shown = self.rng.choice(("colour", "color")) if kind == "colour" else kind
         return {"told": told, "kind": shown}
 
-    def _recalled(self) -> bool:
+    def _recalled(self) -> None:
         """The user asks back for what was told, or for what never was."""
         kinds = sorted(self.told)
         if "user" in self.known and "name" not in kinds:
             kinds.append("name")
         if not kinds and self.rng.random() < 0.8:
-            return self._told()  # else hardly anything asked for would be known
+            self._told()  # else hardly anything asked for would be known
+            return
         if kinds and self.rng.random() < 0.93:
             kind = "name" if "name" in kinds and self.rng.random() < 0.3 else (
                 self.rng.choice(kinds)
@@ -238,13 +237,12 @@ class Talk:
         if self.world.style == "terse" and facts:
             answer = first_sentence(answer)
         self.exchange(asked, answer)
-        return True
 
-    def _both(self) -> bool:
+    def _both(self) -> None:
         """Two questions in one message, answered one after the other."""
         stated = sorted(self.world.stated - self.barred)
         if len(stated) < 2:
-            return False
+            return
         facts = self.rng.sample(stated, 2)
         asked, answers = zip(*(self.about_fact(fact) for fact in facts), strict=True)
         if self.rng.random() < 0.5:
@@ -257,9 +255,8 @@ class Talk:
         if self.world.style != "terse":
             answer = say(answer, self.world, self.words(), self.rng, tail=False)
         self.turns.append(Turn("assistant", answer, learned=True))
-        return True
 
-    def _is_it(self) -> bool:
+    def _is_it(self) -> None:
         """Yes-no questions about name and trade, true or not; what the persona is doing."""
         name, roll = self.world.name, self.rng.random()
         task = self.known.get("task", self.inventor.word("tasks"))
@@ -278,7 +275,6 @@ class Talk:
             answer = f"[I was just about to|I have to|I try to] {task}."
         said = [expand(text, {}, self.rng) for text in (asked, answer)]
         self.exchange(str(said[0]), str(said[1]))
-        return True
 
 
 def _words_at_first(text: str) -> int:

@@ -23,6 +23,9 @@ from training.world import Inventor, in_split
 
 FAILED_SHARE = 0.04  # of the calls of invented functions
 STRANGE_SHARE = 0.35  # of the invented ones have a name that only the prompt can teach
+COMPOUND_SHARE = 0.3  # of the lookups are of a property like "lamp price"
+NEAR_SHARE = 0.5  # of what is refused sounds like a function on offer
+LOOKUP = "lookup"  # how the kinds of functions that look up begin
 OWN_SHARE = 0.28  # of the functions on offer are the app's own
 
 
@@ -91,13 +94,26 @@ def call(talk: Talk, function: Function) -> Request:
 
 def refuse(talk: Talk, functions: Sequence[Function]) -> None:
     """A request that none of `functions` fits."""
-    kinds = {function.kind for function in functions}
-    while (other := _draw(talk.inventor)).kind in kinds or other.kind in ("dice", "clock", "sum"):
-        pass
+    other = _unoffered(talk.inventor, functions)
     talk.turns.append(Turn("user", typed(other.request(talk.inventor).asked, talk.rng, {})))
     reply = talk.rng.choice(load("functions")["refused"])
     said = say(reply, talk.world, talk.words(), talk.rng, tail=False)
     talk.turns.append(Turn("assistant", said, learned=True))
+
+
+def _unoffered(inventor: Inventor, functions: Sequence[Function]) -> Function:
+    """A function of another kind than `functions`; at times one that takes the same argument."""
+    barred = {*OWN, *(function.kind for function in functions)}
+    lookups = [function for function in functions if function.kind.startswith(LOOKUP)]
+    near = inventor.rng.choice(lookups) if lookups and inventor.rng.random() < NEAR_SHARE else None
+    while True:
+        other = _draw(inventor)
+        if other.kind not in barred and (near is None or _takes(other) == _takes(near)):
+            return other
+
+
+def _takes(function: Function) -> list[str]:
+    return list(function.tool.parameters["properties"])
 
 
 def call_text(name: str, arguments: Mapping[str, Any]) -> str:
@@ -133,10 +149,7 @@ def _lookup(inventor: Inventor) -> Function:
     rng, rules = inventor.rng, load("functions")
     domain = rng.choice(list(rules["lookups"]))
     about = rules["lookups"][domain]
-    if rng.random() < STRANGE_SHARE:
-        what = inventor.of_split(inventor.invented).lower()
-    else:
-        what = inventor.of_split(lambda: rng.choice(about["what"].strip().split(", ")))
+    what = inventor.of_split(lambda: _property(inventor, about["what"].strip().split(", ")))
     parameter = rng.choice(about["parameter"])
     known = {"what": what, "parameter": parameter.replace("_", " ")}
     name = str(pick(rules["look_names"], known, rng)).replace(" ", "_")
@@ -154,7 +167,18 @@ def _lookup(inventor: Inventor) -> Function:
             asked, {parameter: of}, {key: found}, rules["look_answers"], words, (str(found),)
         )
 
-    return Function(f"lookup {what}", Tool(name, shown, schema), request)
+    return Function(f"{LOOKUP} {what}", Tool(name, shown, schema), request)
+
+
+def _property(inventor: Inventor, listed: Sequence[str]) -> str:
+    """What is looked up: a word of `listed`, alone or after another, or an invented one."""
+    roll, word = inventor.rng.random(), inventor.rng.choice(listed)
+    if roll < STRANGE_SHARE:
+        return inventor.invented().lower()
+    if roll < STRANGE_SHARE + COMPOUND_SHARE:
+        before = inventor.rng.choice(("things", "materials", "colours", "animals"))
+        return f"{inventor.word(before)} {word}"
+    return word
 
 
 def _action(inventor: Inventor) -> Function:

@@ -20,19 +20,6 @@ from training.starters import starter_talk, starters
 from training.typing_habits import typed
 from training.world import STYLES, Inventor
 
-# None of these wordings is in the grammar.
-IDENTITY = (
-    "What are you, deep down?", "are you artificial?", "is there a human behind this?",
-    "which AI am I chatting with right now?", "what LLM is running here?", "so you're a bot?",
-    "Do I talk to software here?", "are you a real person or some program?", "u a bot?",
-    "What is the model called that answers me?", "are you an artificial intelligence, yes or no?",
-    "Hey, are you perhaps a language model?", "who developed this model?", "who trained you?",
-    "are you GPT-5?", "Is this Llama or something else?", "how many billions of parameters?",
-    "Honestly, what are you?", "are you just code?", "what sort of AI are you?",
-    "(ooc: what are you really?)", "is it true that you are an AI?",
-    "are you some kind of machine?", "wait, am I talking to a computer program?",
-    "what AI model powers this chat?",
-)  # fmt: skip
 SMALL_TALK = (
     "Hello there!", "how are you?", "I went to the market and bought a hat", "thank you so much",
     "what do you see?", "what should we do now?", "*sits down next to you*",
@@ -106,7 +93,7 @@ class Examiner:
 
     def identity(self, count: int) -> Iterator[Try]:
         """Every unseen wording, to `count` invented personas and to the app's own."""
-        for question in IDENTITY:
+        for question in load("identity")["held_out"]:
             talks = [self.persona("middle") for _ in range(count)]
             talks += [starter_talk(self.inventor, slug) for slug in starters()]
             for talk in talks:

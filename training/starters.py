@@ -27,7 +27,8 @@ from training.typing_habits import typed
 from training.world import FACTS, Inventor, World
 
 FOLDER = Path(__file__).parent.parent / "personas"
-OWN_SHARE = 0.5  # of the exchanges that only this persona has
+OWN_SHARE = 0.65  # of the exchanges that only this persona has
+IDENTITY_SHARE = 0.25  # of the others
 DICE_SHARE = 0.25  # of the exchanges of a game master
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BUDGET = 1_000_000
@@ -127,7 +128,7 @@ def _turns(pieces: Pieces) -> list[Turn]:
 def _everyday(talk: Talk, rules: dict[str, Any]) -> None:
     """Small talk and facts, in this persona's wrapping."""
     before = len(talk.turns)
-    talk.step()
+    talk.step("identity" if talk.rng.random() < IDENTITY_SHARE else None)
     for turn, asked in zip(talk.turns[before + 1 :: 2], talk.turns[before::2], strict=True):
         if "demonstration model" in turn.text:
             if "identity" in rules:

@@ -98,9 +98,9 @@ def curriculum(corpus: Corpus, done: float) -> int:
         corpus.mix = Mix(0.5, 0.0, 0.1, 0.15, lengths=(0.7, 0.3, 0.0), exchanges=(2, 5))
         return 512
     if done < 0.6:
-        corpus.mix = Mix(0.15, 0.2, 0.22, 0.12, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
+        corpus.mix = Mix(0.12, 0.18, 0.2, 0.18, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
         return 1200
-    corpus.mix = Mix(0.06, 0.22, 0.22, 0.12, lengths=(0.3, 0.4, 0.3), exchanges=(4, 12))
+    corpus.mix = Mix(0.06, 0.22, 0.2, 0.16, lengths=(0.3, 0.4, 0.3), exchanges=(4, 12))
     return 1600
 
 

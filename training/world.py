@@ -17,6 +17,7 @@ HELD_OUT_IN = 8  # one name, town or trade in so many is kept for evaluation
 
 STYLES = ("plain", "pirate", "formal", "terse", "cheerful", "gloomy", "poetic")
 FACTS: tuple[str, ...] = tuple(load("facts"))
+MADE = ("things", "things", "materials", "animals", "colours", "foods", "hobbies")  # for trades
 
 
 def in_split(text: str, split: Split) -> bool:
@@ -122,9 +123,13 @@ class Inventor:
         return self.of_split(self._any_trade)
 
     def _any_trade(self) -> str:
-        if self.rng.random() < 0.4:
+        """A listed trade, or a maker of anything: too many of them to be learned by heart."""
+        roll = self.rng.random()
+        if roll < 0.25:
             return self.word("trades")
-        return f"{self.word('things')} {self.word('makers')}"
+        if roll < 0.45:
+            return f"{self.invented().lower()} {self.word('makers')}"
+        return f"{self.word(self.rng.choice(MADE))} {self.word('makers')}"
 
     def thing(self) -> str:
         """An adjective and a noun, such as "dusty lantern"."""
