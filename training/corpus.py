@@ -17,7 +17,8 @@ from training.functions import call, draw_functions, offer, refuse
 from training.grammar import load, pick
 from training.lists import list_document
 from training.prompts import PromptWriter
-from training.starters import starter_document
+from training.questions import wording
+from training.starters import kept_wordings, starter_document
 from training.world import Inventor, Split, World
 
 LENGTHS = ("short", "middle", "long")
@@ -53,6 +54,14 @@ class Corpus:
             yield self.document()
 
     def document(self) -> list[Turn]:
+        """One document, in which nothing is asked that is kept for the evaluation."""
+        while True:
+            turns = self._any_document()
+            asked = (wording(turn.text) for turn in turns if turn.role == "user")
+            if self.inventor.split == "held_out" or kept_wordings().isdisjoint(asked):
+                return turns
+
+    def _any_document(self) -> list[Turn]:
         rng, mix = self.inventor.rng, self.mix
         if rng.random() < mix.lists:
             return list_document(self.inventor)

@@ -21,7 +21,7 @@ from hermes_ui.prompt.tools import rendered
 from hermes_ui.toolbox import TOOLBOX
 from training.dialogue import Talk, Turn
 from training.grammar import load, pick
-from training.questions import held_out
+from training.questions import held_out, questions, wording
 from training.speech import first_sentence
 from training.typing_habits import typed
 from training.world import FACTS, Inventor, World
@@ -43,6 +43,19 @@ def starters() -> tuple[str, ...]:
 @cache
 def _persona(slug: str) -> Persona:
     return PersonaLibrary(FOLDER).get(slug)
+
+
+@cache
+def kept_wordings() -> frozenset[str]:
+    """What no conversation may ask, as it is kept for the evaluation.
+
+    The personas' own tests are everyday questions, which only they may not hear.
+    """
+    kept = {wording(each) for each in load("identity")["held_out"]}
+    for slug in starters():
+        tests = {wording(each.say) for each in _persona(slug).tests}
+        kept |= {wording(each.say) for each in questions(slug)} - tests
+    return frozenset(kept)
 
 
 def starter_talk(inventor: Inventor, slug: str) -> Talk:

@@ -43,9 +43,9 @@ SHAPE = {
 }
 VOCABULARY = 2048
 TOKENIZER_DOCUMENTS = 6000
-BATCH_TOKENS = 2560
+BATCH_TOKENS = 3584
 POOL_DOCUMENTS = 384  # documents that are sorted by length together
-MILLION_TOKENS = 26.5
+MILLION_TOKENS = 33
 WARM_UP = 0.02  # of the training
 FINAL_RATE = 0.03  # of the learning rate, at the end
 SAVE_EVERY_S = 120
