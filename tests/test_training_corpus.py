@@ -126,7 +126,7 @@ def test_a_styled_persona_shows_its_style(inventor, style):
         talk = start_talk(inventor, "short")
         if talk.world.style == style:
             for _ in range(4):
-                talk._talk()
+                talk.step("talk")
             shown += [has_style(t.text, style) for t in talk.turns if t.role == "assistant"]
 
     assert sum(shown) / len(shown) >= 0.95
@@ -134,7 +134,7 @@ def test_a_styled_persona_shows_its_style(inventor, style):
 
 def test_what_is_asked_back_was_mostly_told():
     known = asked = 0
-    for turns in islice(Corpus(11, mix=Mix(0, 0, 0, 0, exchanges=(4, 12))), 250):
+    for turns in islice(Corpus(11, mix=Mix(0, 0, 0, 0, exchanges=(4, 12))), 300):
         for question, answer in pairwise(turns):
             if question.role == "user" and FAVOURITE_ASKED.search(question.text):
                 asked += 1
