@@ -12,6 +12,9 @@ from hermes_ui.generation.attention import TILE
 from hermes_ui.generation.engine import EngineIdentity, Finish
 from hermes_ui.generation.invariance import is_batch_invariant
 from hermes_ui.generation.local import Capacity, TransformersEngine
+from hermes_ui.generation.quantize import is_available
+from hermes_ui.generation.settling import quantize, text_ids
+from hermes_ui.generation.streaming import Reading
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from tests.engine_contract import ask, spoken, text_of
@@ -35,12 +38,17 @@ def folder(tmp_path_factory):
     return write_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture(scope="module")
-def make_model(folder):
-    """A new model of the kind that is under test; another kind may be put in here."""
+@pytest.fixture(scope="module", params=["float32", "int8"])
+def make_model(folder, request):
+    """A new model in the format that is under test; another class may be put in here."""
+    if request.param == "int8" and not is_available():
+        pytest.skip("PyTorch has no int8 kernels here")
 
     def make(kind=LlamaForCausalLM):
         model = kind.from_pretrained(folder).requires_grad_(False).eval()
+        if request.param == "int8":
+            ids = text_ids(byte_tokenizer(), 512)
+            quantize(model, ids, torch.float32, Reading(model, lambda _: None))
         model.seen = []
         return model
 
