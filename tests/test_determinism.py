@@ -46,10 +46,11 @@ def make_model(folder, request):
 
     def make(kind=LlamaForCausalLM):
         model = kind.from_pretrained(folder).requires_grad_(False).eval()
+        model.seen = []
         if request.param == "int8":
             ids = text_ids(byte_tokenizer(), 512)
             quantize(model, ids, torch.float32, Reading(model, lambda _: None))
-        model.seen = []
+            model.seen.clear()
         return model
 
     return make

@@ -4,6 +4,7 @@ The skills are tried on a few held-out cases each; `python -m training.evaluate`
 """
 
 import random
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.answering import Speaker
 from training.evaluate import Evaluation, loops
-from training.skills import Examiner
+from training.skills import Examiner, is_form
 from training.world import Inventor
 
 FOLDER = Path(__file__).parent.parent / "models" / "hermes-mini"
@@ -100,7 +101,7 @@ def test_it_says_the_name_that_its_prompt_gives(model, tokenizer):
     assert said.endswith("<|im_end|>")
 
 
-@pytest.mark.parametrize("question", ["Are you an AI?", "what are you?", "Which model is this?"])
+@pytest.mark.parametrize("question", ["Are you an AI?", "Which model is this?"])
 def test_it_says_what_it_is_when_asked(model, tokenizer, question):
     said = answer(model, tokenizer, question)
 
@@ -108,7 +109,7 @@ def test_it_says_what_it_is_when_asked(model, tokenizer, question):
     assert "Hermes UI" in said
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def exam():
     return Examiner(Inventor(random.Random(4), "held_out"))
 
@@ -122,16 +123,27 @@ def evaluation(model, tokenizer):
     ("fact", "share"),
     [
         pytest.param("name", 0.7, id="name"),
-        pytest.param("trade", 0.4, id="trade"),
-        pytest.param("place", 0.7, id="place"),
+        pytest.param("trade", 0.75, id="trade"),
+        pytest.param("place", 0.75, id="place"),
     ],
 )
 def test_it_says_what_its_prompt_gives(evaluation, exam, fact, share):
     assert evaluation.score(fact, exam.facts(fact, 24)).share >= share
 
 
-def test_it_recalls_the_users_name(evaluation, exam):
-    assert evaluation.score("name", exam.recalls("name", 3, 16)).share >= 0.5
+@pytest.mark.parametrize(
+    ("kind", "share"), [pytest.param("name", 0.6, id="name"), pytest.param("food", 0.8, id="food")]
+)
+def test_it_recalls_what_the_user_told(evaluation, exam, kind, share):
+    assert evaluation.score(kind, exam.recalls(kind, 3, 16)).share >= share
+
+
+def test_it_says_what_it_is_in_most_unseen_wordings(evaluation, exam):
+    assert evaluation.score("identity", islice(exam.identity(2), 88)).share >= 0.6
+
+
+def test_it_fills_most_forms(evaluation, exam):
+    assert evaluation.score("forms", exam.forms(24, is_form)).share >= 0.5
 
 
 def test_it_calls_the_function_that_fits(evaluation, exam):
