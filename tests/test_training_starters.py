@@ -74,12 +74,13 @@ def test_no_question_is_ever_trained_on(slug):
 
 def test_no_conversation_asks_what_is_kept_for_the_evaluation(monkeypatch):
     kept = load("identity")["held_out"][0]
-    monkeypatch.setitem(load("identity"), "user", [kept, "are you a bot?"])
+    monkeypatch.setitem(load("identity"), "user", [kept, f"one question: {kept}", "are you a bot?"])
     documents = islice(Corpus(6, mix=Mix(0, 0.3, 0.2, 0)), 150)
     asked = {wording(turn.text) for turns in documents for turn in turns if turn.role == "user"}
 
     assert wording("are you a bot?") in asked
     assert asked.isdisjoint(kept_wordings())
+    assert not any(each.endswith(wording(kept)) for each in asked)
     assert {wording(kept), wording(questions("benno")[-1].say)} <= kept_wordings()
 
 

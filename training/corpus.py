@@ -17,7 +17,7 @@ from training.functions import call, draw_functions, offer, refuse
 from training.grammar import load, pick
 from training.lists import list_document
 from training.prompts import PromptWriter
-from training.questions import wording
+from training.questions import asks_any
 from training.starters import kept_wordings, starter_document
 from training.world import Inventor, Split, World
 
@@ -57,8 +57,10 @@ class Corpus:
         """One document, in which nothing is asked that is kept for the evaluation."""
         while True:
             turns = self._any_document()
-            asked = (wording(turn.text) for turn in turns if turn.role == "user")
-            if self.inventor.split == "held_out" or kept_wordings().isdisjoint(asked):
+            asked = (turn.text for turn in turns if turn.role == "user")
+            if self.inventor.split == "held_out" or not any(
+                asks_any(kept_wordings(), each) for each in asked
+            ):
                 return turns
 
     def _any_document(self) -> list[Turn]:

@@ -4,6 +4,7 @@ The questions are in grammar/questions.yaml, in the form of the `tests` of a per
 """
 
 import re
+from collections.abc import Iterable
 from functools import cache
 
 from pydantic import Field
@@ -58,12 +59,18 @@ def wording(text: str) -> str:
 
 
 @cache
-def _wordings(slug: str) -> tuple[str, ...]:
-    return tuple(wording(question.say) for question in questions(slug))
+def _endings(slug: str) -> tuple[str, ...]:
+    """How a line ends that asks one of the questions to `slug`, its name behind them or not."""
+    name = wording(load("starters")[slug]["facts"]["name"])
+    said = [wording(question.say) for question in questions(slug)]
+    return (*said, *(f"{each} {name}" for each in said))
 
 
 def held_out(slug: str, asked: str) -> bool:
     """Whether `asked` is one of the questions to `slug`, but for words typed around it."""
-    name = wording(load("starters")[slug]["facts"]["name"])
-    words = f" {wording(asked)}"
-    return any(words.endswith((f" {each}", f" {each} {name}")) for each in _wordings(slug))
+    return asks_any(_endings(slug), asked)
+
+
+def asks_any(endings: Iterable[str], asked: str) -> bool:
+    """Whether `asked` ends in one of `endings`, which are in the form of `wording`."""
+    return f" {wording(asked)}".endswith(tuple(f" {each}" for each in endings))
