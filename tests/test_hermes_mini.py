@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.answering import Speaker
 from training.evaluate import Evaluation, loops
-from training.skills import Examiner, is_form
+from training.skills import Examiner, is_filled, is_form
 from training.world import Inventor
 
 FOLDER = Path(__file__).parent.parent / "models" / "hermes-mini"
@@ -101,7 +101,17 @@ def test_it_says_the_name_that_its_prompt_gives(model, tokenizer):
     assert said.endswith("<|im_end|>")
 
 
-@pytest.mark.parametrize("question", ["Are you an AI?", "Which model is this?"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Are you an AI?",
+        pytest.param(
+            "what are you?",
+            marks=pytest.mark.xfail(reason="the weights answer 'I am fine.'", strict=True),
+        ),
+        "Which model is this?",
+    ],
+)
 def test_it_says_what_it_is_when_asked(model, tokenizer, question):
     said = answer(model, tokenizer, question)
 
@@ -119,20 +129,13 @@ def evaluation(model, tokenizer):
     return Evaluation(Speaker(model, tokenizer))
 
 
-@pytest.mark.parametrize(
-    ("fact", "share"),
-    [
-        pytest.param("name", 0.7, id="name"),
-        pytest.param("trade", 0.75, id="trade"),
-        pytest.param("place", 0.75, id="place"),
-    ],
-)
-def test_it_says_what_its_prompt_gives(evaluation, exam, fact, share):
-    assert evaluation.score(fact, exam.facts(fact, 24)).share >= share
+@pytest.mark.parametrize("fact", ["name", "trade", "place"])
+def test_it_says_what_its_prompt_gives(evaluation, exam, fact):
+    assert evaluation.score(fact, exam.facts(fact, 24)).share >= 0.8
 
 
 @pytest.mark.parametrize(
-    ("kind", "share"), [pytest.param("name", 0.6, id="name"), pytest.param("food", 0.8, id="food")]
+    ("kind", "share"), [pytest.param("name", 0.7, id="name"), pytest.param("food", 0.8, id="food")]
 )
 def test_it_recalls_what_the_user_told(evaluation, exam, kind, share):
     assert evaluation.score(kind, exam.recalls(kind, 3, 16)).share >= share
@@ -146,6 +149,10 @@ def test_it_fills_most_forms(evaluation, exam):
     assert evaluation.score("forms", exam.forms(24, is_form)).share >= 0.5
 
 
+def test_it_fills_in_many_forms_rightly(evaluation, exam):
+    assert evaluation.score("forms", exam.forms(24, is_filled)).share >= 0.4
+
+
 def test_it_calls_the_function_that_fits(evaluation, exam):
     assert evaluation.score("calls", exam.calls(24)).share >= 0.6
 
@@ -156,13 +163,17 @@ def test_it_answers_small_talk_without_a_call(evaluation, exam):
     assert evaluation.score("no calls", talk).share >= 0.85
 
 
+def test_it_calls_mostly_no_function_when_none_fits(evaluation, exam):
+    assert evaluation.score("no calls", exam.no_calls(24)).share >= 0.6
+
+
 def test_it_says_what_a_function_gave_back(evaluation, exam):
     assert evaluation.score("results", exam.results(24)).share >= 0.75
 
 
-def test_it_ends_its_turns_and_hardly_loops(evaluation, exam):
+def test_it_ends_its_turns_without_loops(evaluation, exam):
     evaluation.score("chat", exam.chats(4))
     recent = [reply for _, reply in evaluation.replies[-40:]]
 
-    assert sum(reply.is_ended for reply in recent) >= 38
-    assert sum(not loops(reply.ids) for reply in recent) >= 34
+    assert all(reply.is_ended for reply in recent)
+    assert not any(loops(reply.ids) for reply in recent)
