@@ -37,15 +37,15 @@ CONTEXT = 4096  # positions that the model has seen, by gaps between turns
 SHAPE = {
     "hidden_size": 256,
     "intermediate_size": 704,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
 }
 VOCABULARY = 2048
 TOKENIZER_DOCUMENTS = 6000
 BATCH_TOKENS = 3584
 POOL_DOCUMENTS = 384  # documents that are sorted by length together
-MILLION_TOKENS = 30
+MILLION_TOKENS = 36
 WARM_UP = 0.02  # of the training
 FINAL_RATE = 0.03  # of the learning rate, at the end
 SAVE_EVERY_S = 120
@@ -98,9 +98,9 @@ def curriculum(corpus: Corpus, done: float) -> int:
         corpus.mix = Mix(0.5, 0.0, 0.1, 0.15, lengths=(0.7, 0.3, 0.0), exchanges=(2, 5))
         return 512
     if done < 0.6:
-        corpus.mix = Mix(0.12, 0.18, 0.2, 0.18, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
+        corpus.mix = Mix(0.12, 0.25, 0.2, 0.2, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
         return 1200
-    corpus.mix = Mix(0.06, 0.22, 0.2, 0.16, lengths=(0.3, 0.4, 0.3), exchanges=(4, 12))
+    corpus.mix = Mix(0.05, 0.33, 0.2, 0.2, lengths=(0.3, 0.4, 0.3), exchanges=(4, 12))
     return 1600
 
 

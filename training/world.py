@@ -17,6 +17,7 @@ HELD_OUT_IN = 8  # one name, town or trade in so many is kept for evaluation
 
 STYLES = ("plain", "pirate", "formal", "terse", "cheerful", "gloomy", "poetic")
 FACTS: tuple[str, ...] = tuple(load("facts"))
+NAME_LIKE_SHARE = 0.6  # of the invented words
 MADE = ("things", "things", "materials", "animals", "colours", "foods", "hobbies")  # for trades
 
 
@@ -60,7 +61,10 @@ class Inventor:
         return self.rng.choice(words(list_name))
 
     def invented(self) -> str:
-        """A pronounceable word that hardly anyone has written before."""
+        """A word that hardly anyone has written before: like a name, or barely pronounceable."""
+        if self.rng.random() < NAME_LIKE_SHARE:
+            middles = (self.word("name_middles") for _ in range(self.rng.choice((0, 0, 1, 1, 2))))
+            return "".join((self.word("name_starts"), *middles, self.word("name_ends")))
         syllables = self.rng.choice((1, 2, 2, 2, 2, 3))
         parts = []
         for _ in range(syllables):
