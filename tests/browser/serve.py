@@ -24,12 +24,14 @@ LAST = "That is all."
 REPLY = "\n\n".join(
     [FIRST, *(f"The sea turned over {n} times in its sleep." for n in range(8)), LAST]
 )
+SLOWLY = "Tell it slowly"  # asks for a reply that is still being written when it is stopped
 TOKEN_S = 0.03
 
 
-def said(_: Prompt) -> str:
-    """What every reply says."""
-    return REPLY
+def said(prompt: Prompt) -> str:
+    """What every reply says; as long as a reply may be once SLOWLY was asked."""
+    slowly = any(SLOWLY in piece for piece in prompt.pieces)
+    return "\n\n".join([FIRST, *["The sea turned over."] * 1000]) if slowly else REPLY
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server, Tabs
-from tests.browser.serve import FIRST, LAST
+from tests.browser.serve import FIRST, LAST, SLOWLY
 
 pytestmark = pytest.mark.browser
 
@@ -56,7 +56,7 @@ def test_a_reply_is_seen_while_it_is_written_and_stays(page: Page):
 
 def test_stop_keeps_what_was_said(page: Page):
     start_chat(page)
-    begin_reply(page, "Hello")
+    begin_reply(page, SLOWLY)
 
     stop(page)
 
@@ -79,7 +79,7 @@ def test_a_refresh_in_the_middle_of_a_reply_goes_on_with_it(page: Page):
 
 def test_a_second_tab_sees_the_reply_and_its_stop(page: Page):
     start_chat(page)
-    begin_reply(page, "Hello")
+    begin_reply(page, SLOWLY)
     second = page.context.new_page()
     second.goto(page.url)
     expect(second.locator(".live .text")).to_contain_text("You came back")
@@ -111,8 +111,8 @@ def test_swipes_show_another_greeting(page: Page):
 
 def test_regenerating_adds_a_swipe(page: Page):
     start_chat(page)
-    begin_reply(page, "Hello")
-    stop(page)
+    say(page, "Hello")
+    expect_whole_reply(page)
 
     page.get_by_role("button", name="Regenerate").last.click()
 
@@ -124,7 +124,7 @@ def test_regenerating_adds_a_swipe(page: Page):
 
 def test_an_edited_message_gets_a_new_reply(page: Page):
     start_chat(page)
-    begin_reply(page, "Hello")
+    begin_reply(page, SLOWLY)
     stop(page)
     page.locator(".message.user").hover()
     page.locator(".message.user [data-action=edit]").click()
@@ -138,7 +138,7 @@ def test_an_edited_message_gets_a_new_reply(page: Page):
 
 def test_a_deleted_message_comes_back_with_undo(page: Page):
     start_chat(page)
-    begin_reply(page, "Hello")
+    begin_reply(page, SLOWLY)
     stop(page)
     page.get_by_role("button", name="Delete").last.click()
     expect(page.locator(".messages .message")).to_have_count(2)
@@ -175,7 +175,7 @@ def test_what_a_stranger_writes_is_shown_and_never_run(page: Page):
 
     expect(page.locator(".message.user .text")).to_have_text(HOSTILE)
     expect(page.locator("[data-part=title]")).to_contain_text("<img src=x")
-    stop(page)
+    expect_whole_reply(page)
 
 
 def test_three_quick_clicks_send_once(page: Page):
