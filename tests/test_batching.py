@@ -9,8 +9,9 @@ import torch
 from transformers import LlamaForCausalLM
 
 from hermes_ui.errors import ContextOverflow, EngineBusy, EngineError
+from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import EngineIdentity, Finish, Waiting
-from hermes_ui.generation.local import Capacity, TransformersEngine
+from hermes_ui.generation.local import TransformersEngine
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from tests.engine_contract import LONG, SHORT, ask, spoken, until_text, wait_until
@@ -69,6 +70,16 @@ def test_too_long_a_prompt_is_told_in_numbers(engine):
 
     assert overflow.value.needed == len(engine.token_ids(long.pieces))
     assert overflow.value.available == engine.context_length - 1
+
+
+def test_values_that_outgrow_the_format_of_the_cache_break_no_reply(folder, prompt):
+    model = LlamaForCausalLM.from_pretrained(folder).requires_grad_(False).eval()
+    for layer in model.model.layers:
+        layer.self_attn.v_proj.weight *= 1e6
+        layer.self_attn.o_proj.weight /= 1e6
+
+    with closing(engine_of(model)) as engine:
+        assert spoken(engine, prompt, SHORT)
 
 
 def test_everyone_in_line_is_told_the_place_and_the_line_has_an_end(model, prompt):

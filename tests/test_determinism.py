@@ -9,9 +9,10 @@ import torch
 from transformers import LlamaForCausalLM
 
 from hermes_ui.generation.attention import TILE
+from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import EngineIdentity, Finish
 from hermes_ui.generation.invariance import is_batch_invariant
-from hermes_ui.generation.local import Capacity, TransformersEngine
+from hermes_ui.generation.local import TransformersEngine
 from hermes_ui.generation.quantize import is_available
 from hermes_ui.generation.settling import quantize, text_ids
 from hermes_ui.generation.streaming import Reading

@@ -15,7 +15,7 @@ from hermes_ui.generation.engine import EngineIdentity
 from hermes_ui.generation.weights import fingerprint, parameters, problem_with
 
 if TYPE_CHECKING:
-    from hermes_ui.generation.local import Capacity, TransformersEngine
+    from hermes_ui.generation.local import TransformersEngine
 
 HERMES = "NousResearch/Hermes-3-Llama-3.2-3B"
 EMBEDDED = "hermes-mini"
@@ -25,7 +25,6 @@ WORTH_INT8 = (
 )
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_MEMORY = Path("/proc/meminfo")  # counts what the file cache, full of weights, would give back
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -246,7 +245,8 @@ def load(
     """
     _checked(choice)
     progress("starting PyTorch")
-    from hermes_ui.generation.local import TransformersEngine  # noqa: PLC0415  # takes seconds
+    from hermes_ui.generation.capacity import Capacity  # noqa: PLC0415  # takes seconds
+    from hermes_ui.generation.local import TransformersEngine  # noqa: PLC0415
 
     tokenizer = _tokenizer(choice.where)
     model = _model(choice.where)
@@ -254,8 +254,14 @@ def load(
         quantization = _settle(model, tokenizer, placement, progress)
     progress("warming up")
     is_small = parameters(choice.where) < SMALL
-    limits = (context_length, max_active, max_waiting, cache_tokens)
-    capacity = _capacity(model, placement, is_small, *limits)
+    capacity = Capacity.of(
+        model,
+        step_tokens=2048 if placement.device == "cuda" else 512 if is_small else 128,
+        context_length=context_length,
+        max_active=max_active,
+        max_waiting=max_waiting,
+        cache_tokens=cache_tokens,
+    )
     identity = _identity(choice, placement, tokenizer, quantization)
     try:
         return TransformersEngine(model, tokenizer, identity, capacity)
@@ -354,47 +360,3 @@ def _identity(
         tokenizer_hash=hashlib.sha256((choice.where / "tokenizer.json").read_bytes()).hexdigest(),
         template_hash=hashlib.sha256(str(template).encode()).hexdigest(),
     )
-
-
-def _capacity(
-    model: Any,
-    placement: Placement,
-    is_small: bool,
-    context_length: int,
-    max_active: int,
-    max_waiting: int,
-    cache_tokens: int,
-) -> "Capacity":
-    """As many tokens of cache as the running requests can use, within a part of the memory."""
-    from hermes_ui.generation.local import Capacity  # noqa: PLC0415
-
-    config = model.config.get_text_config()
-    context = min(context_length, config.max_position_embeddings)
-    heads = config.num_key_value_heads or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    token_bytes = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
-    share = 0.3 if placement.device == "cpu" else 0.6  # others live in a machine's memory too
-    affordable = int(_free_memory(placement.device) * share) // token_bytes
-    if cache_tokens:
-        affordable = min(affordable, cache_tokens)
-    context = min(context, max(256, affordable))
-    return Capacity(
-        context_length=context,
-        max_active=max_active,
-        max_waiting=max_waiting,
-        cache_tokens=max(context, min(affordable, cache_tokens or context * max_active)),
-        step_tokens=2048 if placement.device == "cuda" else 512 if is_small else 128,
-    )
-
-
-def _free_memory(device: str) -> int:
-    """Bytes that are free for a cache."""
-    import torch  # noqa: PLC0415
-
-    if device == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    if device == "mps":
-        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
-    if _MEMORY.exists() and (kib := re.search(r"MemAvailable:\s+(\d+)", _MEMORY.read_text())):
-        return int(kib[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")

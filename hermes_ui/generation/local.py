@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from queue import Empty
 from typing import Any
@@ -15,6 +15,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 from hermes_ui.errors import ContextOverflow, EngineError, ModelError
 from hermes_ui.generation.banned import Bans
 from hermes_ui.generation.batching import Batcher
+from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.detokenize import Detokenizer, hidden_ids
 from hermes_ui.generation.dry import Dry
 from hermes_ui.generation.engine import (
@@ -37,17 +38,6 @@ from hermes_ui.prompt.build import Prompt
 from hermes_ui.prompt.chatml import IM_END, PieceEncoder, Pieces, with_bos
 
 PAGE_TOKENS = 32  # what prompts have in common is found again in steps of this
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """How much an engine does at once. `cache_tokens` are shared by all running requests."""
-
-    context_length: int
-    max_active: int
-    max_waiting: int
-    cache_tokens: int
-    step_tokens: int  # of prompts, read in one step; the others' next words wait for it
 
 
 class TransformersEngine:
