@@ -7,7 +7,7 @@ has let go of its blocks, and a logits processor that draws with the request's o
 
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -62,49 +62,69 @@ class Dice(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
     supported_kwargs: dict[str, type] = {}  # noqa: RUF012
     ignored_kwargs: tuple[str, ...] = ()
 
-    def __init__(self, requests: Requests, end_id: int, spared: Collection[int]) -> None:
+    def __init__(self, requests: Requests, stop_ids: Collection[int], spared: Collection[int]):
         self._requests = requests
-        self._end_id = end_id  # ends a request that cannot go on
+        self._stop_ids = stop_ids
+        self._end_id = min(stop_ids)  # ends a request that cannot go on
         self._spared = spared
-        self._rows: list[Request | None] = []
+        self._asked: list[tuple[Request | None, int]] = []  # who, and how many rows
         self.tokens = torch.empty(0, dtype=torch.int64)
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> Tensor:
-        self._rows = [self._requests.get(each.state.request_id) for each in requests_with_new_token]
-        return torch.zeros(len(self._rows), dtype=torch.int32)
+        self._asked = [
+            (self._requests.get(each.state.request_id), _wanted(each))
+            for each in requests_with_new_token
+        ]
+        return torch.zeros(len(self._asked), dtype=torch.int32)
 
     def __call__(self, scores: Tensor, tensor_arg: Tensor) -> Tensor:
-        """Draw for all rows that have a request; the others are padding, or were cancelled.
+        """Draw for all that have a request, and on while what they draw was guessed.
 
-        `scores` are used up.
+        `scores` have a row for each request and each of its guesses, in a row, and padding
+        behind. They are used up.
         """
-        broken = set(broken_rows(scores[: len(self._rows)]))
-        tokens = [self._end_id] * len(self._rows)
-        rows: list[int] = []
-        live: list[Request] = []
-        for row, request in enumerate(self._rows):
-            if request is not None and row in broken:
-                request.error = "the model's output is not a number"
-            elif request is not None:
-                rows.append(row)
-                live.append(request)
-        if live:
-            drawn = next_tokens(
-                scores[: len(rows)] if rows[-1] == len(rows) - 1 else scores[rows],
-                [each.params for each in live],
-                [each.tally for each in live],
-                [each.step for each in live],
-                spared=self._spared,
-                in_place=True,
-            ).tolist()
-            for row, request, token in zip(rows, live, drawn, strict=True):
-                tokens[row] = token
-                request.draw(token)
-        self.tokens = torch.tensor(tokens, device=scores.device)
+        broken = set(broken_rows(scores))
+        places: list[tuple[int, Request]] = []
+        row = 0
+        for request, rows in self._asked:
+            if request is not None:
+                request.drawn = []
+                places.append((row, request))
+            row += rows
+        while places:
+            for row, request in places:
+                if row in broken:
+                    request.error = "the model's output is not a number"
+            places = [(row, request) for row, request in places if row not in broken]
+            self._draw(scores, places)
+            places = [(row + 1, request) for row, request in places if self._goes_on(request)]
+        self.tokens = torch.tensor(
+            [each.drawn[-1] if each and each.drawn else self._end_id for each, _ in self._asked],
+            device=scores.device,
+        )
         return scores
+
+    def _draw(self, scores: Tensor, places: list[tuple[int, Request]]) -> None:
+        """One token for each request, out of its row."""
+        if not places:
+            return
+        rows, live = zip(*places, strict=True)
+        tokens = next_tokens(
+            scores[: len(rows)] if rows[-1] == len(rows) - 1 else scores[list(rows)],
+            [each.params for each in live],
+            [each.tally for each in live],
+            [each.step for each in live],
+            spared=self._spared,
+            in_place=True,
+        )
+        for request, token in zip(live, tokens.tolist(), strict=True):
+            request.draw(token)
+
+    def _goes_on(self, request: Request) -> bool:
+        return request.goes_on() and request.drawn[-1] not in self._stop_ids
 
 
 class Runner(ModelRunner):  # type: ignore[misc]
@@ -123,6 +143,7 @@ class Runner(ModelRunner):  # type: ignore[misc]
             return_logprobs=processor.return_logprobs,
         )
         self._dice = dice
+        self._scheduler = processor.scheduler
         self._scratch = attention.Scratch()
         self._dtype = processor.model_dtype
         self._heads = int(processor.config.num_attention_heads)
@@ -137,18 +158,41 @@ class Runner(ModelRunner):  # type: ignore[misc]
 
     def compute_batch(self, model: nn.Module, batch_data: dict[str, Any]) -> None:
         (allocator,) = self.cache.cache_allocators.values()
+        batch = self.inputs_and_outputs.requests_in_batch
         batch_data["step"] = attention.planned(
             allocator,
             self._scratch,
-            self.inputs_and_outputs.requests_in_batch,
+            batch,
             self._heads // allocator.num_key_value_heads,
             self._dtype,
         )
+        batch_data["logits_indices"] = self._asked(batch).to(batch_data["logits_indices"].device)
         super().compute_batch(model, batch_data)
+        for each in batch:
+            self._scheduler.settle_draft(each)
+
+    def _asked(self, batch: Sequence[Any]) -> Tensor:
+        """The places of the step's tokens whose next token is wanted, and padding."""
+        places: list[int] = []
+        end = 0
+        for each in batch:
+            end += each.query_length
+            if each.has_new_token:
+                places += range(end - _wanted(each), end)
+        padding = rounded(len(places), ROWS) - len(places) if self.pad_inputs else 0
+        return torch.tensor(places + [0] * padding, dtype=torch.int64)
 
     def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
         tokens = self._dice.tokens
         output_ids[0, : len(tokens)].copy_(tokens)
+
+
+def _wanted(each: Any) -> int:
+    """Of how many of a request's tokens in a step the next one is wanted.
+
+    The last of a prompt, and of a reply the token that was drawn last and all guesses after it.
+    """
+    return int(each.query_length) if each.state.generated_len() else 1
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -176,7 +220,7 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
         super().__init__(model, generation_config, config)
         self.output_router = Router(self.requests)
         self._stop_ids = sorted(stop_ids)
-        self._dice = Dice(self.requests, self._stop_ids[0], spared)
+        self._dice = Dice(self.requests, self._stop_ids, spared)
         self.logit_processor = ContinuousBatchingLogitsProcessorList(
             LogitsProcessorList([self._dice])
         )

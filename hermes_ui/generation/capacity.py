@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import torch
 
+from hermes_ui.generation.drafts import LONGEST
 from hermes_ui.generation.paging import kept_as
 
 CPU_SHARE = 0.3  # of the free memory, for the cache; others live in a machine's memory too
@@ -26,6 +27,7 @@ class Capacity:
     max_waiting: int
     cache_tokens: int
     step_tokens: int  # of prompts, read in one step; the others' next words wait for it
+    draft_tokens: int = LONGEST  # guessed at a time, see drafts.py; 0: none
 
     @classmethod
     def of(

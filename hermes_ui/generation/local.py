@@ -17,6 +17,7 @@ from hermes_ui.generation.banned import Bans
 from hermes_ui.generation.batching import Batcher
 from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.detokenize import Detokenizer, hidden_ids
+from hermes_ui.generation.drafts import Drafter
 from hermes_ui.generation.dry import Dry
 from hermes_ui.generation.engine import (
     CacheUse,
@@ -49,6 +50,7 @@ class TransformersEngine:
         _refuse_windows(model.config.get_text_config(), capacity.context_length)
         self.identity = replace(identity, batch_invariant=is_batch_invariant(model))
         self.context_length = capacity.context_length
+        self._draft_tokens = capacity.draft_tokens
         self.stop_ids = stop_ids(model, tokenizer)
         self._tokenizer = tokenizer
         self._encoder = PieceEncoder(tokenizer)
@@ -147,7 +149,8 @@ class TransformersEngine:
         self, ids: list[int], tally: Tally, params: SamplingParams, limit: int
     ) -> Iterator[Request]:
         """A request that generates until the block is left."""
-        request = Request(f"reply-{next(self._names)}", params, tally)
+        drafter = Drafter(ids if self._draft_tokens else (), self._draft_tokens)
+        request = Request(f"reply-{next(self._names)}", params, tally, drafter)
         if not self._batcher.submit(request, ids, limit):
             self._batcher.requests.pop(request.id, None)
             self._check_alive()

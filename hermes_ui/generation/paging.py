@@ -13,6 +13,7 @@ from transformers.generation.continuous_batching import scheduler as scheduling
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
 from transformers.generation.continuous_batching.requests import RequestStatus
 
+from hermes_ui.generation.drafts import STEP_ROWS
 from hermes_ui.generation.invariance import rounded
 from hermes_ui.generation.request import Requests
 
@@ -113,6 +114,8 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
     def _infer_request_tokens(self, state: Any, removed: set[str]) -> list[int]:
         before = state.position_offset
         is_new = state.status == RequestStatus.PENDING
+        if state.status == RequestStatus.DECODING:
+            self._add_draft(state)
         tokens: list[int] = super()._infer_request_tokens(state, removed)
         if is_new:
             self._reserve(state)
@@ -120,6 +123,36 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
         if request is not None and state.position_offset > before:
             request.cached_tokens = state.position_offset
         return tokens
+
+    def _add_draft(self, state: Any) -> None:
+        """Let the next step check what the request guesses, while no prompt is to be read."""
+        request = self.requests.get(state.request_id)
+        if request is None:
+            return
+        running = self.active_requests.values()
+        is_calm = not self.waiting_requests and all(
+            each.status == RequestStatus.DECODING for each in running
+        )
+        left = state.max_new_tokens - state.generated_len() - 1
+        most = min(STEP_ROWS // len(running) - 1, left) if is_calm else 0
+        request.draft = request.drafter.draft(most)
+        state.tokens_to_process = [*state.tokens_to_process[:1], *request.draft]
+
+    def settle_draft(self, each: Any) -> None:
+        """Keep what the dice drew of a request's draft, and give the rest's places back.
+
+        The last token that was drawn is left to the library, which has room for one a step.
+        """
+        request, state = self.requests.get(each.state.request_id), each.state
+        if request is None or not request.draft:
+            return
+        size = self.cache.cache_allocators["full_attention"].tokens_per_page
+        before = (state.position_offset - each.query_length) // size
+        state.position_offset -= request.refused
+        state.generated_tokens += request.drawn[:-1]
+        completed = state.position_offset // size - before
+        each.complete_blocks = dict.fromkeys(each.complete_blocks, completed) if completed else {}
+        request.drafter.judge(len(request.draft), len(request.draft) - request.refused)
 
     def _reserve(self, state: Any) -> None:
         """Take all pages that a request may need at once, side by side where that can be had.
