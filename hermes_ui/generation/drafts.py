@@ -46,7 +46,9 @@ class Drafter:
         for count in MATCHED:
             place = self._followers.get(tuple(self._ids[-count:]))
             if place is not None:
-                return self._ids[place : place + min(most, self._length)]
+                # A passage that reaches the end goes on with its own beginning.
+                period = len(self._ids) - place
+                return [self._ids[place + i % period] for i in range(min(most, self._length))]
         return []
 
     def judge(self, drafted: int, right: int) -> None:
