@@ -13,12 +13,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from hermes_ui.params import SamplingParams
 from training.dialogue import Turn
 from training.tokenizer import Encoder
 
 MAX_TOKENS = 160
 ROWS = 48  # conversations in one batch
-MIN_P = 0.05
+GREEDY = SamplingParams(temperature=0, repetition_penalty=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +45,19 @@ class Speaker:
         return cls(model.eval(), AutoTokenizer.from_pretrained(folder))
 
     def answers(
-        self, conversations: Sequence[Sequence[Turn]], temperature: float = 0.0, seed: int = 0
+        self,
+        conversations: Sequence[Sequence[Turn]],
+        knobs: SamplingParams = GREEDY,
+        seed: int = 0,
     ) -> list[Reply]:
-        """The assistant's next turn of each; temperature 0 takes the likeliest tokens."""
+        """The assistant's next turn of each."""
         torch.manual_seed(seed)
         rows = [self.prompt(turns) for turns in conversations]
         order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
         said: dict[int, Reply] = {}
         for start in range(0, len(order), ROWS):
             batch = order[start : start + ROWS]
-            replies = self._batch([rows[row] for row in batch], temperature)
+            replies = self._batch([rows[row] for row in batch], knobs)
             said.update(zip(batch, replies, strict=True))
         return [said[row] for row in range(len(rows))]
 
@@ -67,15 +71,16 @@ class Speaker:
         return [*ids, self.encoder.start, *self.encoder.text("assistant\n")]
 
     @torch.inference_mode()
-    def _batch(self, rows: list[list[int]], temperature: float) -> list[Reply]:
+    def _batch(self, rows: list[list[int]], knobs: SamplingParams) -> list[Reply]:
         longest = max(map(len, rows))
         pad, end = self.encoder.pad, self.encoder.end
         ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-        how = {"temperature": temperature, "min_p": MIN_P, "top_k": 0} if temperature else {}
+        drawn = ("temperature", "top_k", "top_p", "min_p") if knobs.temperature else ()
+        how = {name: getattr(knobs, name) for name in (*drawn, "repetition_penalty")}
         device = self.model.device
         out = self.model.generate(
-            ids.to(device), attention_mask=mask.to(device), do_sample=temperature > 0,
+            ids.to(device), attention_mask=mask.to(device), do_sample=knobs.temperature > 0,
             max_new_tokens=MAX_TOKENS, eos_token_id=[end, pad], pad_token_id=pad, **how,
         )  # fmt: skip
         return [self._reply(row[longest:].tolist()) for row in out]

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 
+from hermes_ui.params import SamplingParams
 from hermes_ui.toolbox import TOOLBOX
-from training.answering import Reply, Speaker
+from training.answering import GREEDY, Reply, Speaker
 from training.dialogue import Turn
 from training.functions import result_text, run_own
 from training.skills import (
@@ -37,6 +38,7 @@ FURTHEST = 6  # turns back
 LOOP = 8  # tokens
 TOOL_ROUNDS = 2  # calls that are answered after one line
 TIMED_TOKENS = 120
+DRAWN = "as the app draws"  # with the defaults of its sampling panel
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Evaluation:
     """Has conversations, many at once, and remembers every reply."""
 
     speaker: Speaker
-    temperature: float = 0.0
+    knobs: SamplingParams = GREEDY
     replies: list[tuple[Try, Reply]] = field(default_factory=list)
     failures: list[Try] = field(default_factory=list)
 
@@ -87,7 +89,7 @@ class Evaluation:
             self._answer(now)
 
     def _answer(self, tries: list[Try], rounds: int = TOOL_ROUNDS) -> None:
-        replies = self.speaker.answers([one.turns for one in tries], self.temperature, SEED)
+        replies = self.speaker.answers([one.turns for one in tries], self.knobs, SEED)
         called = []
         for one, reply in zip(tries, replies, strict=True):
             self.replies.append((one, reply))
@@ -166,9 +168,13 @@ def rows(run: Evaluation, share: float) -> Iterator[Row]:
     yield from by_slug
     run.score("chat", exam.chats(count(24)))
     yield from run.manners("greedy", 0.99)
-    drawn = Evaluation(run.speaker, temperature=0.8)
+    drawn = Evaluation(run.speaker, SamplingParams())
     drawn.score("chat", exam.chats(count(24)))
-    yield from drawn.manners("at temperature 0.8", 0.99)
+    yield from drawn.manners(DRAWN, 0.99)
+    names = [each for ago in (1, 3, 5) for each in exam.recalls("name", ago, count(40))]
+    yield drawn.score(f"recalls the user's name, {DRAWN}", names)
+    asked = [each for slug in starters() for each in exam.starters(slug)]
+    yield drawn.score(f"questions to the app's personas, {DRAWN}", asked)
 
 
 def recalls(run: Evaluation, exam: Examiner, count) -> Iterator[Row]:
