@@ -13,6 +13,8 @@ from hermes_ui.params import SamplingParams
 from hermes_ui.ui import words
 from hermes_ui.ui.bridge import Action, Answer, Fields
 
+MOST_ROWS = 8  # of a field of several lines, before it scrolls
+
 
 def actions(chat: ChatService) -> dict[str, Action]:
     """What the script may ask for, by name."""
@@ -117,8 +119,9 @@ def _input(name: str, field: FieldInfo, value: Any) -> str:
         kind, hint = (
             ("lines", words.LINES_HINT) if isinstance(value, tuple) else ("map", words.MAP_HINT)
         )
+        rows = min(max(2, len(value)), MOST_ROWS)
         return (
-            f'<textarea id="field-{name}" name="{name}" rows="2" data-kind="{kind}" '
+            f'<textarea id="field-{name}" name="{name}" rows="{rows}" data-kind="{kind}" '
             f'placeholder="{hint}">{escape(_lines(value))}</textarea>'
         )
     if name == "seed":
