@@ -1,8 +1,10 @@
 """The engine under bad input, a full line, too little memory, and callers who leave."""
 
+import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,13 @@ from tests.engine_contract import LONG, SHORT, ask, spoken, until_text, wait_unt
 from tests.tiny_model import byte_tokenizer, write_tiny_model
 
 IDENTITY = EngineIdentity("tiny", "", "float32", "", "cpu", "", "")
+
+
+STATM = Path("/proc/self/statm")
+
+
+def resident_bytes():
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Moody(LlamaForCausalLM):
@@ -80,6 +89,18 @@ def test_values_that_outgrow_the_format_of_the_cache_break_no_reply(folder, prom
 
     with closing(engine_of(model)) as engine:
         assert spoken(engine, prompt, SHORT)
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="the system does not tell what is resident")
+def test_memory_of_the_cache_is_taken_as_it_fills(model, prompt):
+    before = resident_bytes()
+    with closing(engine_of(model, cache_tokens=2_000_000)) as engine:
+        spoken(engine, prompt, SHORT)
+        grown = resident_bytes() - before
+        cache = model.config.num_hidden_layers * 2 * 2 * 16 * 2 * engine.cache.total
+
+    assert cache > 500_000_000
+    assert grown < 0.4 * cache
 
 
 def test_everyone_in_line_is_told_the_place_and_the_line_has_an_end(model, prompt):

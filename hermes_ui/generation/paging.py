@@ -4,10 +4,12 @@ The library's pool of pages is kept. A request takes all that it may need when i
 by side where that can be had: attention then reads them where they are, without a copy.
 """
 
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from transformers.generation.continuous_batching import continuous_api
 from transformers.generation.continuous_batching import scheduler as scheduling
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
@@ -26,11 +28,25 @@ def kept_as(dtype: torch.dtype) -> torch.dtype:
     return torch.float16 if dtype == torch.float32 else dtype
 
 
+class Untouched(TorchFunctionMode):
+    """Takes the zeros of a CPU's cache from the system, which gives memory at its first use."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        asked = kwargs or {}
+        where, dtype = asked.get("device"), asked.get("dtype")
+        if func is torch.zeros and str(where) == "cpu" and dtype == torch.uint8:
+            return torch.frombuffer(mmap(-1, args[0], MAP_PRIVATE | MAP_ANONYMOUS), dtype=dtype)
+        return func(*args, **asked)
+
+
 class Cache(PagedAttentionCache):  # type: ignore[misc]
-    """The library's, whose format need not be the model's."""
+    """The library's, whose format need not be the model's, and whose memory is used as it fills."""
 
     def __init__(self, *args: Any, dtype: torch.dtype, **kwargs: Any) -> None:
-        super().__init__(*args, dtype=kept_as(dtype), **kwargs)
+        with Untouched():
+            super().__init__(*args, dtype=kept_as(dtype), **kwargs)
 
 
 continuous_api.PagedAttentionCache = Cache  # the manager makes one itself, and takes none
