@@ -27,7 +27,6 @@ class Drafter:
         self._rest = 0  # tokens until the next draft
         for token in ids:
             self.add(token)
-        self._rest = 0
 
     def add(self, token: int) -> None:
         """Go on after `token`."""

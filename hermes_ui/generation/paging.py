@@ -162,7 +162,8 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
         request, state = self.requests.get(each.state.request_id), each.state
         if request is None or not request.draft:
             return
-        size = self.cache.cache_allocators["full_attention"].tokens_per_page
+        (allocator,) = self.cache.cache_allocators.values()
+        size = allocator.tokens_per_page
         before = (state.position_offset - each.query_length) // size
         state.position_offset -= request.refused
         state.generated_tokens += request.drawn[:-1]
