@@ -13,6 +13,7 @@ from training.world import Inventor, in_split
 
 MOST_FIELDS = 6
 FREE_SHARE = 0.25  # of the fields bear a name that only the text explains
+YES_NO_SHARE = 0.15  # of the fields at least are yes or no, which are the hardest to tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,12 @@ def _field(inventor: Inventor) -> Field:
         kind = rng.choice(("colour", "number", "invented", "first_name", "material"))
         key = inventor.word("things")
         return Field(key, "integer" if kind == "number" else "string", kind)
-    key = rng.choice(list(load("forms")["fields"]))
-    rules = load("forms")["fields"][key]
+    fields = load("forms")["fields"]
+    keys = list(fields)
+    if rng.random() < YES_NO_SHARE:
+        keys = [key for key in keys if fields[key]["type"] == "boolean"]
+    key = rng.choice(keys)
+    rules = fields[key]
     return Field(key, rules["type"], rules.get("value", ""), rules)
 
 

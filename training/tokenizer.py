@@ -4,6 +4,7 @@ The chat template does what Hermes 3's does: BOS once, a default system turn whe
 given, nothing trimmed.
 """
 
+import re
 from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -31,6 +32,10 @@ PIECES = "|".join((
     r" ?[^\s\p{L}\p{N}]+(?: (?=[\p{Lu}\p{N}]))?",
     r"\s+(?!\S)|\s",
 ))  # fmt: skip
+
+# A schema's list of keys says again, in order, which keys came before it, as a filled form
+# does: it is practice that costs nothing, since the prompt is read anyway.
+KEYS_AGAIN = re.compile(r'"required": (\[.*?\])')
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
@@ -98,8 +103,18 @@ class Encoder:
                 before = [self.start, *self.text(f"{turn.role}\n")]
                 after = [*self.text(turn.text), self.end]
             ids += before + after
-            learned += [False] * len(before) + [turn.learned] * len(after)
+            learned += [False] * len(before)
+            if turn.role == "system":
+                learned += [*self._keys_again(turn.text), False]
+            else:
+                learned += [turn.learned] * len(after)
             if turn.role != "list":
                 ids += self._newline
                 learned += [False] * len(self._newline)
         return ids, learned, borders
+
+    def _keys_again(self, text: str) -> list[bool]:
+        """For each token of `text`, whether it lies in a schema's list of its keys."""
+        spans = [match.span(1) for match in KEYS_AGAIN.finditer(text)]
+        places = self._backend.encode(text, add_special_tokens=False).offsets
+        return [any(first <= start < last for first, last in spans) for start, _ in places]

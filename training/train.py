@@ -45,9 +45,13 @@ VOCABULARY = 2048
 TOKENIZER_DOCUMENTS = 6000
 BATCH_TOKENS = 3584
 POOL_DOCUMENTS = 384  # documents that are sorted by length together
-MILLION_TOKENS = 26
-WARM_UP = 0.02  # of the training
-FINAL_RATE = 0.03  # of the learning rate, at the end
+MILLION_TOKENS = 47
+# The learning rate falls twice: after the first round there is a whole model, so that a run
+# which is cut short is not lost.
+FIRST_ROUND = 0.55  # of the training
+SECOND_PEAK = 0.6  # of the learning rate
+WARM_UP = 0.04  # of a round
+FINAL_RATE = 0.03  # of the learning rate, at the end of a round
 SAVE_EVERY_S = 120
 SAMPLE_EVERY_S = 90
 STORY = "training.json"  # beside the model: what it was trained on
@@ -94,14 +98,14 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 def curriculum(corpus: Corpus, done: float) -> int:
     """Set `corpus` for the share of training that is `done`; the longest row in tokens."""
-    if done < 0.12:
+    if done < 0.06:
         corpus.mix = Mix(0.5, 0.0, 0.1, 0.15, lengths=(0.7, 0.3, 0.0), exchanges=(2, 5))
         return 512
-    if done < 0.6:
+    if done < 0.33:
         corpus.mix = Mix(0.12, 0.25, 0.2, 0.2, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
         return 1200
-    corpus.mix = Mix(0.05, 0.33, 0.2, 0.2, lengths=(0.3, 0.4, 0.3), exchanges=(4, 12))
-    return 1600
+    corpus.mix = Mix(0.05, 0.34, 0.24, 0.26, lengths=(0.3, 0.4, 0.3), exchanges=(8, 18))
+    return 2048
 
 
 def batches(corpus: Corpus, encoder: Encoder, longest: int, rng: random.Random) -> Iterator[Batch]:
@@ -162,10 +166,14 @@ def optimizers_for(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Opt
 
 
 def rate_at(done: float) -> float:
-    """The factor of the learning rate: a short rise, then half a cosine."""
-    if done < WARM_UP:
-        return max(done / WARM_UP, 0.02)
-    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    """The factor of the learning rate: in each round a short rise, then half a cosine."""
+    peak, part = 1.0, done / FIRST_ROUND
+    if done >= FIRST_ROUND:
+        peak, part = SECOND_PEAK, (done - FIRST_ROUND) / (1 - FIRST_ROUND)
+    if part < WARM_UP:
+        return peak * max(part / WARM_UP, 0.02)
+    fallen = 0.5 * (1 + math.cos(math.pi * min(part, 1.0)))
+    return FINAL_RATE + (peak - FINAL_RATE) * fallen
 
 
 class Training:
