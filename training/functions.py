@@ -25,7 +25,6 @@ FAILED_SHARE = 0.04  # of the calls of invented functions
 STRANGE_SHARE = 0.35  # of the invented ones have a name that only the prompt can teach
 COMPOUND_SHARE = 0.3  # of the lookups are of a property like "lamp price"
 NEAR_SHARE = 0.5  # of what is refused sounds like a function on offer
-LOOKUP = "lookup"  # how the kinds of functions that look up begin
 OWN_SHARE = 0.28  # of the functions on offer are the app's own
 
 
@@ -48,6 +47,7 @@ class Function:
     kind: str
     tool: Tool
     request: Callable[[Inventor], Request]
+    is_lookup: bool = False
 
 
 def draw_functions(inventor: Inventor, count: int) -> list[Function]:
@@ -104,7 +104,7 @@ def refuse(talk: Talk, functions: Sequence[Function]) -> None:
 def _unoffered(inventor: Inventor, functions: Sequence[Function]) -> Function:
     """A function of another kind than `functions`; at times one that takes the same argument."""
     barred = {*OWN, *(function.kind for function in functions)}
-    lookups = [function for function in functions if function.kind.startswith(LOOKUP)]
+    lookups = [function for function in functions if function.is_lookup]
     near = inventor.rng.choice(lookups) if lookups and inventor.rng.random() < NEAR_SHARE else None
     while True:
         other = _draw(inventor)
@@ -167,7 +167,7 @@ def _lookup(inventor: Inventor) -> Function:
             asked, {parameter: of}, {key: found}, rules["look_answers"], words, (str(found),)
         )
 
-    return Function(f"{LOOKUP} {what}", Tool(name, shown, schema), request)
+    return Function(what, Tool(name, shown, schema), request, is_lookup=True)
 
 
 def _property(inventor: Inventor, listed: Sequence[str]) -> str:
