@@ -14,7 +14,7 @@ from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import EngineIdentity, Finish
 from hermes_ui.generation.invariance import is_batch_invariant
 from hermes_ui.generation.local import TransformersEngine
-from hermes_ui.generation.quantize import is_available
+from hermes_ui.generation.quantize import Int8Linear, is_available
 from hermes_ui.generation.settling import quantize, text_ids
 from hermes_ui.generation.streaming import Reading
 from hermes_ui.messages import Message
@@ -168,6 +168,17 @@ def test_it_holds_for_any_number_of_places(make_model, max_active):
             together = list(pool.map(lambda each: spoken(engine, *each), wanted))
 
     assert together == alone
+
+
+def test_only_a_float32_model_has_its_steps_padded(make_model):
+    model = make_model()
+    rows = set()
+    layer = model.model.layers[0].mlp.gate_proj
+    layer.register_forward_hook(lambda _, given, out: rows.add(given[0].shape[-2]))
+    with closing(engine_of(model)) as engine:
+        spoken(engine, ask(Message("user", "Hi")), SamplingParams(temperature=0, max_tokens=8))
+
+    assert min(rows) == (1 if isinstance(layer, Int8Linear) else 4)
 
 
 def test_a_model_in_another_format_promises_nothing(make_model):

@@ -25,7 +25,7 @@ from transformers.generation.continuous_batching.model_runner import ModelRunner
 
 from hermes_ui.generation import attention
 from hermes_ui.generation.engine import CacheUse
-from hermes_ui.generation.invariance import ROWS, rounded
+from hermes_ui.generation.invariance import rounded, row_unit
 from hermes_ui.generation.paging import free_blocks
 from hermes_ui.generation.request import Request, Requests
 from hermes_ui.generation.sampling import broken_rows, next_tokens
@@ -130,10 +130,10 @@ class Dice(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
 class Runner(ModelRunner):  # type: ignore[misc]
     """The library's runner, with our attention's plan of each step and our dice.
 
-    On CPUs every step is padded, so that no token's numbers depend on how many there are.
+    A step has a multiple of `row_unit`, so that no token's numbers depend on how many there are.
     """
 
-    def __init__(self, processor: Any, dice: Dice) -> None:
+    def __init__(self, processor: Any, dice: Dice, row_unit: int) -> None:
         super().__init__(
             logit_processor=processor.logit_processor,
             cb_config=processor.cb_config,
@@ -147,14 +147,13 @@ class Runner(ModelRunner):  # type: ignore[misc]
         self._scratch = attention.Scratch()
         self._dtype = processor.model_dtype
         self._heads = int(processor.config.num_attention_heads)
-        self.pad_inputs = processor.model_device.type == "cpu"
+        self._row_unit = row_unit
+        self.pad_inputs = row_unit > 1
 
     def maybe_pad_inputs(
         self, num_q_tokens: int, max_kv_read: int, use_decode_fast_path: bool
     ) -> tuple[int, int]:
-        if self.pad_inputs:
-            num_q_tokens = rounded(num_q_tokens, ROWS)
-        return num_q_tokens, max_kv_read
+        return rounded(num_q_tokens, self._row_unit), max_kv_read
 
     def compute_batch(self, model: nn.Module, batch_data: dict[str, Any]) -> None:
         (allocator,) = self.cache.cache_allocators.values()
@@ -179,7 +178,7 @@ class Runner(ModelRunner):  # type: ignore[misc]
             end += each.query_length
             if each.has_new_token:
                 places += range(end - _wanted(each), end)
-        padding = rounded(len(places), ROWS) - len(places) if self.pad_inputs else 0
+        padding = rounded(len(places), self._row_unit) - len(places)
         return torch.tensor(places + [0] * padding, dtype=torch.int64)
 
     def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
@@ -272,7 +271,7 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
     def _create_batch_processor(self) -> Any:
         processor = super()._create_batch_processor()
         processor.scheduler.requests = self.requests
-        processor.model_runner = Runner(processor, self._dice)
+        processor.model_runner = Runner(processor, self._dice, row_unit(self.model))
         self.is_ready.set()
         return processor
 
