@@ -1,21 +1,17 @@
 """How much an engine does at once, and how much memory that may take."""
 
-import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 
+from hermes_ui.generation import memory
 from hermes_ui.generation.drafts import LONGEST
 from hermes_ui.generation.paging import kept_as
 
 CPU_SHARE = 0.3  # of the free memory, for the cache; others live in a machine's memory too
 GPU_SHARE = 0.6
 SHORTEST_CONTEXT = 256  # tokens
-
-_MEMORY = Path("/proc/meminfo")  # counts what the file cache, full of weights, would give back
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class Capacity:
 def _affordable(model: Any) -> int:
     """Tokens of cache that fit into the memory."""
     config, device = model.config.get_text_config(), model.device.type
-    heads = config.num_key_value_heads or config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     numbers: int = 2 * config.num_hidden_layers * heads * head_dim  # of a token
     share = CPU_SHARE if device == "cpu" else GPU_SHARE
@@ -74,6 +70,4 @@ def _free_memory(device: str) -> int:
         return int(torch.cuda.mem_get_info()[0])
     if device == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
-    if _MEMORY.exists() and (kib := re.search(r"MemAvailable:\s+(\d+)", _MEMORY.read_text())):
-        return int(kib[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return memory.available()

@@ -4,15 +4,15 @@ The library's pool of pages is kept. A request takes all that it may need when i
 by side where that can be had: attention then reads them where they are, without a copy.
 """
 
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+import mmap
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from transformers.generation.continuous_batching import cache as caching
 from transformers.generation.continuous_batching import continuous_api
 from transformers.generation.continuous_batching import scheduler as scheduling
-from transformers.generation.continuous_batching.cache import PagedAttentionCache
 from transformers.generation.continuous_batching.requests import RequestStatus
 
 from hermes_ui.generation.drafts import STEP_ROWS
@@ -21,6 +21,8 @@ from hermes_ui.generation.request import Requests
 
 SCHEDULER = "hermes_fifo"
 TILE = 64  # tokens that attention answers together; a whole number of pages
+# Where a system knows no private mappings, an anonymous one is private.
+PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 
 
 def kept_as(dtype: torch.dtype) -> torch.dtype:
@@ -37,11 +39,11 @@ class Untouched(TorchFunctionMode):
         asked = kwargs or {}
         where, dtype = asked.get("device"), asked.get("dtype")
         if func is torch.zeros and str(where) == "cpu" and dtype == torch.uint8:
-            return torch.frombuffer(mmap(-1, args[0], MAP_PRIVATE | MAP_ANONYMOUS), dtype=dtype)
+            return torch.frombuffer(mmap.mmap(-1, args[0], **PRIVATE), dtype=dtype)
         return func(*args, **asked)
 
 
-class Cache(PagedAttentionCache):  # type: ignore[misc]
+class Cache(caching.PagedAttentionCache):  # type: ignore[misc]
     """The library's, whose format need not be the model's, and whose memory is used as it fills."""
 
     def __init__(self, *args: Any, dtype: torch.dtype, **kwargs: Any) -> None:
@@ -49,7 +51,19 @@ class Cache(PagedAttentionCache):  # type: ignore[misc]
             super().__init__(*args, dtype=kept_as(dtype), **kwargs)
 
 
-continuous_api.PagedAttentionCache = Cache  # the manager makes one itself, and takes none
+class Unchecked(caching.PagedAttentionMemoryHandler):  # type: ignore[misc]
+    """Takes the sizes that it is given: `Capacity` has measured them against the memory.
+
+    The library looks at the GPU's memory even where the model runs on the CPU beside it.
+    """
+
+    def _check_footprint(self, max_batch_tokens: int, num_sectors: int) -> tuple[int, int]:
+        return max_batch_tokens, num_sectors
+
+
+# The manager and the cache make their parts themselves, and take none.
+continuous_api.PagedAttentionCache = Cache
+caching.PagedAttentionMemoryHandler = Unchecked
 
 
 def layered(allocator: Any) -> Tensor:
