@@ -6,6 +6,11 @@
 """
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in a line that fits a message; or else its name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 class HermesError(Exception):
     """Base of every error that is somebody's business and not a defect."""
 

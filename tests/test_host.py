@@ -80,6 +80,40 @@ def test_a_model_that_cannot_be_loaded_fails_with_its_reason(tmp_path):
         assert "no such folder" in host.status.detail
 
 
+def test_a_defect_while_loading_fails_with_its_reason(models_dir, monkeypatch):
+    def load(*_, **__):
+        raise KeyError("rope_theta")
+
+    monkeypatch.setattr("hermes_ui.generation.host.load", load)
+    with closing(ModelHost(models_dir=models_dir)) as host:
+        host.start()
+
+        with pytest.raises(ModelError, match="cannot be loaded: 'rope_theta'"):
+            host.engine(WAIT_S)
+
+
+def test_a_model_that_nobody_waits_for_any_more_is_not_loaded_to_its_end(models_dir, monkeypatch):
+    began = threading.Event()
+
+    def load(*_, progress, **__):
+        while True:
+            progress("reading the weights")
+            began.set()
+            time.sleep(0.01)
+
+    monkeypatch.setattr("hermes_ui.generation.host.load", load)
+    with closing(ModelHost(models_dir=models_dir)) as host:
+        host.start()
+        assert began.wait(WAIT_S)
+
+        host.use("/nowhere/at/all")
+        with pytest.raises(ModelError, match="no such folder"):
+            host.engine(WAIT_S)
+        monkeypatch.undo()
+        host.use("embedded")
+        assert host.engine(WAIT_S)
+
+
 def test_the_scripted_engine_needs_no_model(tmp_path, prompt):
     with closing(ModelHost(engine="scripted", models_dir=tmp_path)) as host:
         host.start()

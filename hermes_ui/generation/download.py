@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hermes_ui.errors import ModelError
+from hermes_ui.errors import ModelError, first_line
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
           "tokenizer*.json", "special_tokens_map.json", "tokenizer.model", "vocab.json",
@@ -72,7 +72,7 @@ def download(
     except errors.OfflineModeIsEnabled:
         raise ModelError(hub_id, "HF_HUB_OFFLINE is set: the hub must not be used") from None
     except (OSError, _transport_error()) as error:
-        raise ModelError(hub_id, f"the download stopped: {_first_line(error)}") from error
+        raise ModelError(hub_id, f"the download stopped: {first_line(error)}") from error
 
 
 def hub_answers(endpoint: str | None, timeout_s: float) -> bool:
@@ -165,7 +165,3 @@ def _check_disk(hub_id: str, needed: int, cache_dir: Path | None) -> None:
         raise ModelError(
             hub_id, f"needs {needed / 1e9:.1f} GB of disk; {folder} has {free / 1e9:.1f} GB free"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

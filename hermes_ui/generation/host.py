@@ -4,6 +4,7 @@ Loading, downloading and probing the hub happen in threads of their own; no meth
 for them but `engine`, which is given a time.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from hermes_ui.errors import EngineNotReady, HermesError, ModelError
+from hermes_ui.errors import EngineNotReady, HermesError, ModelError, first_line
 from hermes_ui.generation.download import Cancelled, download, hub_answers
 from hermes_ui.generation.engine import CacheUse, Engine
 from hermes_ui.generation.loading import (
@@ -31,6 +32,8 @@ IDLE_S = 5.0  # seconds; a reply that calls tools comes back to its engine betwe
 PROBE_S = 3.0
 PROBE_AGAIN_S = 60.0
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
@@ -48,6 +51,10 @@ class ModelStatus:
     quantization: str = ""
     detail: str = ""
     progress: float | None = None
+
+
+class _Superseded(Exception):
+    """Ends the loading of a model that is not wanted any more."""
 
 
 class _Limits(TypedDict):
@@ -234,9 +241,15 @@ class ModelHost:
                 return
             self._report(state="loading", detail="looking for the model", progress=None)
             try:
-                engine, why = self._loaded(model)
+                engine, why = self._loaded(model, wish)
+            except _Superseded:
+                return
             except ModelError as error:
                 self._keep_old(error, wish)
+                return
+            except Exception as error:  # a defect must not leave everyone waiting for a model
+                _log.exception("loading %s failed", model)
+                self._keep_old(ModelError(model, f"cannot be loaded: {first_line(error)}"), wish)
                 return
             with self._changed:
                 is_wanted = wish == self._wanted
@@ -249,15 +262,26 @@ class ModelHost:
         elif old is not None:
             self._retire(old)
 
-    def _loaded(self, model: str) -> tuple[Engine, str]:
-        """A new engine, and why it is this one."""
+    def _loaded(self, model: str, wish: int) -> tuple[Engine, str]:
+        """A new engine, and why it is this one.
+
+        Raises:
+            _Superseded: soon after something else is wanted.
+        """
+
+        def tell(step: str) -> None:
+            if wish != self._wanted:
+                raise _Superseded
+            self._report(detail=step)
+
         if self._is_scripted:
             return ScriptedEngine(delay_s=SPEAKING_S, **self._limits), "HERMES_ENGINE=scripted"
         choice = choose(model, models_dir=self._models_dir, cache_dir=self._cache_dir)
         self._announce(choice)
         placement = place(choice, self._device, self._dtype, self._quantize)
-        engine = load(choice, placement, progress=lambda step: self._report(detail=step),
-                      cache_tokens=self._cache_tokens, **self._limits)  # fmt: skip
+        engine = load(
+            choice, placement, progress=tell, cache_tokens=self._cache_tokens, **self._limits
+        )
         return engine, f"{choice.why}; {placement.why}"
 
     def _announce(self, choice: ModelChoice) -> None:
@@ -304,6 +328,9 @@ class ModelHost:
             failure = f"the download of {hub_id} was cancelled; it can be taken up again"
         except HermesError as error:
             failure = str(error)
+        except Exception as error:  # a defect must not bar every later download
+            _log.exception("the download of %s failed", hub_id)
+            failure = f"the download of {hub_id} failed: {first_line(error)}"
         with self._changed:
             self._download = None
             state: State = "ready" if self._engine else "failed" if self._error else "loading"

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hermes_ui.errors import ModelError
+from hermes_ui.errors import EngineError, ModelError, first_line
+from hermes_ui.generation import memory
 from hermes_ui.generation.engine import EngineIdentity
 from hermes_ui.generation.weights import fingerprint, parameters, problem_with
 
@@ -213,8 +213,7 @@ def _place_on_cpu(size: int, bfloat16_is_fast: bool) -> Placement:
         return Placement("cpu", "float32", "float32: exact, and fast enough for a small model")
     if bfloat16_is_fast:
         return Placement("cpu", "bfloat16", "bfloat16: this CPU multiplies in it")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size * 4 < memory * 0.7:
+    if size * 4 < memory.total() * 0.7:
         return Placement("cpu", "float32", "float32: bfloat16 is very slow on this CPU")
     return Placement("cpu", "bfloat16", "bfloat16, slow here: float32 does not fit the memory")
 
@@ -250,23 +249,20 @@ def load(
 
     tokenizer = _tokenizer(choice.where)
     model = _model(choice.where)
+    is_small = parameters(choice.where) < SMALL
     with _loading(choice.where):
         quantization = _settle(model, tokenizer, placement, progress)
-    progress("warming up")
-    is_small = parameters(choice.where) < SMALL
-    capacity = Capacity.of(
-        model,
-        step_tokens=2048 if placement.device == "cuda" else 512 if is_small else 128,
-        context_length=context_length,
-        max_active=max_active,
-        max_waiting=max_waiting,
-        cache_tokens=cache_tokens,
-    )
-    identity = _identity(choice, placement, tokenizer, quantization)
-    try:
+        progress("warming up")
+        capacity = Capacity.of(
+            model,
+            step_tokens=2048 if placement.device == "cuda" else 512 if is_small else 128,
+            context_length=context_length,
+            max_active=max_active,
+            max_waiting=max_waiting,
+            cache_tokens=cache_tokens,
+        )
+        identity = _identity(choice, placement, tokenizer, quantization)
         return TransformersEngine(model, tokenizer, identity, capacity)
-    except ModelError as error:
-        raise ModelError(str(choice.where), f"{error.where} {error.why}") from error
 
 
 def _tokenizer(folder: Path) -> Any:
@@ -276,7 +272,7 @@ def _tokenizer(folder: Path) -> Any:
     try:
         Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the library raises nothing narrower for a file it cannot read
-        raise ModelError(str(folder), f"has no usable tokenizer: {_first_line(error)}") from error
+        raise ModelError(str(folder), f"has no usable tokenizer: {first_line(error)}") from error
     with _loading(folder):
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
@@ -324,7 +320,7 @@ def _settle(
 
 @contextmanager
 def _loading(folder: Path) -> Iterator[None]:
-    """What the library raises over a folder becomes one line; its notes stay off the terminal."""
+    """What is raised over a folder becomes one line; the library's notes stay off the terminal."""
     from huggingface_hub.errors import StrictDataclassError  # noqa: PLC0415
     from safetensors import SafetensorError  # noqa: PLC0415
     from transformers.utils import logging as library  # noqa: PLC0415
@@ -335,15 +331,13 @@ def _loading(folder: Path) -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     try:
         yield
+    except ModelError as error:
+        raise ModelError(str(folder), f"{error.where} {error.why}") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError,
-            SafetensorError, StrictDataclassError) as error:  # fmt: skip
-        raise ModelError(str(folder), f"cannot be loaded: {_first_line(error)}") from error
+            MemoryError, EngineError, SafetensorError, StrictDataclassError) as error:  # fmt: skip
+        raise ModelError(str(folder), f"cannot be loaded: {first_line(error)}") from error
     finally:
         logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _identity(
