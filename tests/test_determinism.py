@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM
 from hermes_ui.generation.attention import TILE
 from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import EngineIdentity, Finish
-from hermes_ui.generation.invariance import is_batch_invariant
+from hermes_ui.generation.invariance import Uncut, is_batch_invariant
 from hermes_ui.generation.local import TransformersEngine
 from hermes_ui.generation.quantize import Int8Linear, is_available
 from hermes_ui.generation.settling import quantize, text_ids
@@ -179,6 +179,35 @@ def test_only_a_float32_model_has_its_steps_padded(make_model):
         spoken(engine, ask(Message("user", "Hi")), SamplingParams(temperature=0, max_tokens=8))
 
     assert min(rows) == (1 if isinstance(layer, Int8Linear) else 4)
+
+
+@pytest.mark.parametrize("threads", [1, 3, 5])
+@pytest.mark.parametrize("width", [129, 704, 8192])
+def test_an_activation_does_not_depend_on_the_other_rows_nor_on_the_threads(threads, width):
+    dice = torch.Generator().manual_seed(1)
+    rows = torch.randn(448, width, generator=dice) * 4
+    activation = Uncut(torch.nn.SiLU())
+    alone = torch.cat([activation(row[None]) for row in rows])
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for count in (2, 16, 20, 28, 112, 136, 448):
+            assert torch.equal(activation(rows[:count]), alone[:count])
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_layers_of_a_kind_that_cannot_be_tried_promise_nothing(make_model):
+    class Experts(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+            self.gates = torch.nn.Parameter(torch.ones(2, 64, 64))
+
+    model = make_model()
+    model.model.layers[0].mlp = Experts(model.model.layers[0].mlp)
+
+    assert not is_batch_invariant(model)
 
 
 def test_a_model_in_another_format_promises_nothing(make_model):

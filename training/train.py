@@ -45,7 +45,7 @@ VOCABULARY = 2048
 TOKENIZER_DOCUMENTS = 6000
 BATCH_TOKENS = 3584
 POOL_DOCUMENTS = 384  # documents that are sorted by length together
-MILLION_TOKENS = 47
+MILLION_TOKENS = 45
 # The learning rate falls twice: after the first round there is a whole model, so that a run
 # which is cut short is not lost.
 FIRST_ROUND = 0.55  # of the training

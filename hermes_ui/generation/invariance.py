@@ -5,15 +5,54 @@ CPUs, those of MKL in float32 give the same bits for every multiple of four rows
 with 1 to 16 threads, 4 to 640 rows; 1 to 3 rows, and with several threads also 5 to 9, give
 others). So a step is padded to such a number, and the layers are tried out once. int8 layers
 add up whole numbers, which is exact in any order: their steps are not padded.
+
+Activations are kept from being divided among threads (see `Uncut`). Layers of other kinds,
+such as the experts of a mixture, are not tried, and a model with them promises nothing.
 """
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 ROWS = 4
 TRIED = (1, 2, 3, 4, 8, 12, 20, 64)  # rows
+UNCUT = 32_767  # numbers; more than that PyTorch divides among threads
+VECTOR = 64  # numbers; a multiple of what any CPU takes at once
+ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
+
+
+class Uncut(nn.Module):
+    """An activation whose rows come out alike whatever other rows there are.
+
+    PyTorch gives each thread an equal part, which may end inside of a CPU's vector; numbers
+    that do not fill one are computed by another exp, whose last bit may differ.
+    """
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, rows, width) in and out."""
+        width = x.shape[-1]
+        padded = pad(x, (0, -width % VECTOR)) if width % VECTOR else x
+        parts = torch.split(padded, max(1, UNCUT // padded.shape[-1]), dim=-2)
+        done = [self.activation(part) for part in parts]
+        return (done[0] if len(done) == 1 else torch.cat(done, dim=-2))[..., :width]
+
+
+def leave_activations_uncut(model: nn.Module) -> None:
+    """Wrap the activations of a model on a CPU. In place."""
+    if next(model.parameters()).device.type != "cpu":
+        return
+    for module in list(model.modules()):
+        if isinstance(module, Uncut):
+            continue
+        for name, child in module.named_children():
+            if type(child).__module__ in ACTIVATIONS:
+                setattr(module, name, Uncut(child))
 
 
 def rounded(count: int, unit: int) -> int:
@@ -31,14 +70,24 @@ def is_batch_invariant(model: nn.Module) -> bool:
     parameter = next(model.parameters())
     if parameter.device.type != "cpu" or getattr(model, "dtype", None) != torch.float32:
         return False
+    if any(not isinstance(layer, nn.Linear) for layer in _with_matrices(model)):
+        return False
     unit = row_unit(model)
     return all(_is_invariant(layer, width, unit) for layer, width in _layers(model))
 
 
 def row_unit(model: nn.Module) -> int:
     """A step of `model` is to have a multiple of so many rows."""
-    is_exact = not any(isinstance(layer, nn.Linear) for layer in model.modules())
+    is_exact = next(_with_matrices(model), None) is None
     return 1 if is_exact or next(model.parameters()).device.type != "cpu" else ROWS
+
+
+def _with_matrices(model: nn.Module) -> Iterator[nn.Module]:
+    """The modules that multiply with floating weights, as far as one can see from outside."""
+    for module in model.modules():
+        own = module.parameters(recurse=False)
+        if not isinstance(module, nn.Embedding) and any(each.ndim >= 2 for each in own):
+            yield module
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, int]]:

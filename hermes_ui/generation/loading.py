@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 HERMES = "NousResearch/Hermes-3-Llama-3.2-3B"
 EMBEDDED = "hermes-mini"
 SMALL = 1_000_000_000  # parameters; below this a CPU does float32 as fast as anything
+SMALL_STEP = 448  # tokens; their angles, of heads of 64, are not divided among threads
 WORTH_INT8 = (
     25_000_000  # parameters; measured: 28 million are 1.6 times as fast, 4 million not at all
 )
@@ -255,7 +256,7 @@ def load(
         progress("warming up")
         capacity = Capacity.of(
             model,
-            step_tokens=2048 if placement.device == "cuda" else 512 if is_small else 128,
+            step_tokens=2048 if placement.device == "cuda" else SMALL_STEP if is_small else 128,
             context_length=context_length,
             max_active=max_active,
             max_waiting=max_waiting,

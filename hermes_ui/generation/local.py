@@ -27,7 +27,12 @@ from hermes_ui.generation.engine import (
     StreamEvent,
     Waiting,
 )
-from hermes_ui.generation.invariance import ROWS, is_batch_invariant, rounded
+from hermes_ui.generation.invariance import (
+    ROWS,
+    is_batch_invariant,
+    leave_activations_uncut,
+    rounded,
+)
 from hermes_ui.generation.paging import SCHEDULER
 from hermes_ui.generation.penalties import Tally
 from hermes_ui.generation.request import Request
@@ -48,6 +53,7 @@ class TransformersEngine:
         self, model: Any, tokenizer: Any, identity: EngineIdentity, capacity: Capacity
     ) -> None:
         _refuse_windows(model.config.get_text_config(), capacity.context_length)
+        leave_activations_uncut(model)
         self.identity = replace(identity, batch_invariant=is_batch_invariant(model))
         self.context_length = capacity.context_length
         self._draft_tokens = capacity.draft_tokens
