@@ -1,5 +1,6 @@
 """Token ids to text, as they come, never cutting a character."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -31,12 +32,18 @@ class Detokenizer:
     The library's decode stream waits as long as the text ends inside a character. It would
     wait forever, and ever more slowly, for bytes that never become one: those are given out
     as U+FFFD.
+
+    Args:
+        hidden: Ids that have no text.
+        before: What the text goes on from; without it a first word may lose its blank.
     """
 
-    def __init__(self, backend: Tokenizer, hidden: frozenset[int]) -> None:
+    def __init__(
+        self, backend: Tokenizer, hidden: frozenset[int], before: Sequence[int] = ()
+    ) -> None:
         self._backend = backend
         self._hidden = hidden
-        self._stream = DecodeStream(skip_special_tokens=False)
+        self._stream = self._going_on_from(before)
         self._pending: list[int] = []
 
     def feed(self, token: int) -> str:
@@ -44,7 +51,10 @@ class Detokenizer:
         if token in self._hidden:
             return ""
         self._pending.append(token)
-        text = self._stream.step(self._backend, token)
+        try:
+            text = self._stream.step(self._backend, token)
+        except Exception:  # no narrower one: single bytes read otherwise with what comes next
+            return self._given_up()
         if text is not None:
             self._pending.clear()
             return str(text)
@@ -56,6 +66,11 @@ class Detokenizer:
 
     def _given_up(self) -> str:
         text: str = self._backend.decode(self._pending, skip_special_tokens=False)
+        self._stream = self._going_on_from(self._pending)
         self._pending.clear()
-        self._stream = DecodeStream(skip_special_tokens=False)
         return text
+
+    def _going_on_from(self, before: Sequence[int]) -> DecodeStream:
+        last = list(before[-1:])
+        is_cut = UNFINISHED in self._backend.decode(last, skip_special_tokens=False)
+        return DecodeStream(ids=[] if is_cut else last, skip_special_tokens=False)

@@ -124,7 +124,9 @@ class TransformersEngine:
                 yield notice
                 self._check_alive()
             with self._running(ids, self._tally(ids, prompt, params), params, limit) as request:
-                reader = _Reading(self, request, prompt, params)
+                before = ids[-1:] if prompt.prefill else ()
+                text = Detokenizer(self._tokenizer.backend_tokenizer, self._hidden, before)
+                reader = _Reading(self, request, text, ReplyReader(prompt, params))
                 yield from reader.events()
         yield reader.finish(len(ids))
 
@@ -173,20 +175,21 @@ class TransformersEngine:
         if self._batcher.failure or not self._batcher.is_running():
             raise EngineError(f"the model stopped: {self._batcher.failure or 'unknown reason'}")
 
-    def _detokenizer(self) -> Detokenizer:
-        return Detokenizer(self._tokenizer.backend_tokenizer, self._hidden)
-
 
 class _Reading:
     """Reads one request's tokens as events, in the caller's thread."""
 
     def __init__(
-        self, engine: TransformersEngine, request: Request, prompt: Prompt, params: SamplingParams
+        self,
+        engine: TransformersEngine,
+        request: Request,
+        detokenizer: Detokenizer,
+        reader: ReplyReader,
     ) -> None:
         self._engine = engine
         self._request = request
-        self._reader = ReplyReader(prompt, params)
-        self._detokenizer = engine._detokenizer()
+        self._detokenizer = detokenizer
+        self._reader = reader
         self._read = 0  # tokens
         self._complete = False
 
