@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from hermes_ui.errors import EngineNotReady, ModelError
+from hermes_ui.errors import EngineError, EngineNotReady, ModelError
 from hermes_ui.generation.engine import Finish
 from hermes_ui.generation.host import ModelHost
 from hermes_ui.generation.scripted import ScriptedEngine
@@ -125,6 +125,24 @@ def test_a_host_can_serve_an_engine_that_is_there(prompt):
     with closing(ModelHost.serving(ScriptedEngine("Ahoy."))) as host:
         assert spoken(host.engine(0), prompt, SamplingParams()) == "Ahoy."
         assert host.status.state == "ready"
+
+
+def test_a_model_that_breaks_down_is_loaded_again_when_it_is_next_asked_for(host, prompt):
+    host.start()
+    broken = host.engine(WAIT_S)
+    events = broken.stream(prompt, LONG)
+    until_text(events)
+
+    broken._batcher.model.model.layers[0] = None
+    with pytest.raises(EngineError, match="the model stopped"):
+        list(events)
+    assert host.status.state == "failed"
+    assert "the model stopped" in host.status.detail
+
+    again = host.engine(WAIT_S)
+    assert again is not broken
+    assert host.status.state == "ready"
+    assert spoken(again, prompt, SamplingParams(max_tokens=4))
 
 
 def test_switching_lets_a_running_reply_finish_on_the_old_model(host, tiny, prompt):

@@ -198,7 +198,10 @@ def _is_out_of_memory(error: Exception) -> bool:
     """PyTorch has a class for GPUs; on CPUs it raises a RuntimeError that says so."""
     text = str(error).lower()
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        "out of memory" in text or "not enough memory" in text or "can't allocate memory" in text
+        "out of memory" in text
+        or "not enough memory" in text
+        or "can't allocate memory" in text
+        or "alloc_failed" in text  # cuBLAS and cuDNN
     )
 
 

@@ -113,6 +113,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def failure(self) -> str:
+        """What ended the engine for good; empty while it works, and when it was closed."""
+        ...
+
+    @property
     def cache(self) -> CacheUse | None:
         """How full the memory for prompts is; None for an engine that has none of its own."""
         ...

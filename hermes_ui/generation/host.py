@@ -108,6 +108,7 @@ class ModelHost:
         self._changed = threading.Condition()
         self._status = ModelStatus("loading", detail="waiting to start")
         self._engine: Engine | None = None
+        self._served = model  # what `_engine` was loaded as
         self._error: ModelError | None = None
         self._loading = threading.Lock()
         self._wanted = 0  # the newest wish wins
@@ -134,6 +135,9 @@ class ModelHost:
     def status(self) -> ModelStatus:
         """How it stands right now."""
         with self._changed:
+            if self._engine is not None and self._engine.failure:
+                detail = f"the model stopped: {self._engine.failure}"
+                return replace(self._status, state="failed", detail=detail)
             return self._status
 
     @property
@@ -143,12 +147,13 @@ class ModelHost:
             return None if self._engine is None else self._engine.cache
 
     def engine(self, timeout_s: float) -> Engine:
-        """The engine, as soon as there is one.
+        """The engine, as soon as there is one. One that broke down is loaded again first.
 
         Raises:
             EngineNotReady: none is ready within the time; the text says what is going on.
             ModelError: the model could not be loaded.
         """
+        self._replace_broken()
         with self._changed:
             self._changed.wait_for(lambda: self._engine or self._error, timeout_s)
             if self._engine is not None:
@@ -220,6 +225,18 @@ class ModelHost:
         for thread in threads:
             thread.join()
 
+    def _replace_broken(self) -> None:
+        with self._changed:
+            engine = self._engine
+            if engine is None or not engine.failure:
+                return
+            self._engine = None
+            self._status = replace(
+                self._status, state="loading", detail=f"starting again after {engine.failure}"
+            )
+        engine.close()
+        self.use(self._served)
+
     def _in_background(self, work: Callable[[], None], name: str) -> None:
         thread = threading.Thread(target=work, name=name, daemon=True)
         with self._changed:
@@ -255,6 +272,7 @@ class ModelHost:
                 is_wanted = wish == self._wanted
                 if is_wanted:
                     old, self._engine = self._engine, engine
+                    self._served = model
                     self._status = _ready(engine, why)
                     self._changed.notify_all()
         if not is_wanted:

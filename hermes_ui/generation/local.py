@@ -99,6 +99,14 @@ class TransformersEngine:
         return len(self._line)
 
     @property
+    def failure(self) -> str:
+        """What ended the engine for good; empty while it works, and when it was closed."""
+        # The thread outlives its failure by a moment.
+        if self._is_closed or (self._batcher.is_running() and not self._batcher.failure):
+            return ""
+        return self._batcher.failure or "unknown reason"
+
+    @property
     def cache(self) -> CacheUse:
         """How full the memory for prompts is."""
         return self._batcher.cache_use
@@ -171,9 +179,8 @@ class TransformersEngine:
     def _check_alive(self) -> None:
         if self._is_closed:
             raise EngineError("the model was closed")
-        # The thread outlives its failure by a moment.
-        if self._batcher.failure or not self._batcher.is_running():
-            raise EngineError(f"the model stopped: {self._batcher.failure or 'unknown reason'}")
+        if self.failure:
+            raise EngineError(f"the model stopped: {self.failure}")
 
 
 class _Reading:

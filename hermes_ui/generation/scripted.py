@@ -62,6 +62,11 @@ class ScriptedEngine:
         return len(self._line)
 
     @property
+    def failure(self) -> str:
+        """Nothing ends it."""
+        return ""
+
+    @property
     def cache(self) -> None:
         """Nothing is remembered from prompt to prompt."""
         return None
