@@ -5,10 +5,12 @@ import socket
 import threading
 import time
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
 from hermes_ui.errors import EngineError, EngineNotReady, ModelError
+from hermes_ui.generation.download import SPARE_BYTES
 from hermes_ui.generation.engine import Finish
 from hermes_ui.generation.host import ModelHost
 from hermes_ui.generation.scripted import ScriptedEngine
@@ -218,6 +220,34 @@ def test_a_cancelled_download_keeps_its_whole_files(host, hub):
     wait_until(lambda: host.status.model_id == HUB_ID)
 
     assert hub.fetched[before:] == ["model.safetensors"]
+
+
+def test_a_download_is_taken_up_again_where_only_the_rest_has_room(host, hub, tiny, monkeypatch):
+    host.start()
+    host.engine(WAIT_S)
+    hub.gate.clear()
+    host.download(HUB_ID)
+    wait_until(lambda: "model.safetensors" in hub.fetched)
+    host.cancel()
+    hub.gate.set()
+    wait_until(lambda: "cancelled" in host.status.detail)
+
+    room = SPARE_BYTES + (tiny / "model.safetensors").stat().st_size
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=room))
+    host.download(HUB_ID)
+
+    wait_until(lambda: host.status.model_id == HUB_ID)
+
+
+def test_a_model_that_is_too_large_for_the_disk_is_not_begun(host, hub, monkeypatch):
+    host.start()
+    host.engine(WAIT_S)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=SPARE_BYTES))
+
+    host.download(HUB_ID)
+    wait_until(lambda: "GB of disk" in host.status.detail)
+
+    assert hub.fetched == []
 
 
 def test_a_second_download_beside_the_first_does_nothing(host, hub):

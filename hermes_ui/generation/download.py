@@ -1,4 +1,4 @@
-"""Getting a model from the hub into its cache: real progress, cancellable, resumable."""
+"""Getting a model from the hub into its cache: real progress, cancellable, never twice."""
 
 import fnmatch
 import shutil
@@ -54,7 +54,12 @@ def download(
             hub_id, files_metadata=True, timeout=LISTING_S
         )
         files = _wanted(hub_id, found.siblings or [])
-        _check_disk(hub_id, sum(files.values()), cache_dir)
+        lacking = (
+            size
+            for name, size in files.items()
+            if not isinstance(hub.try_to_load_from_cache(hub_id, name, cache_dir=cache_dir), str)
+        )
+        _check_disk(hub_id, sum(lacking), cache_dir)
         counter = _Counter(sum(files.values()), progress, cancelled)
         for name, size in files.items():
             hub.hf_hub_download(
