@@ -125,7 +125,7 @@ class SamplingParams(BaseModel):
     banned_strings: tuple[ShortText, ...] = Field(
         (),
         max_length=100,
-        description="Texts that the reply never contains, in upper or lower case.",
+        description="Texts that the reply never contains; A to Z count as a to z.",
         json_schema_extra={"group": "words"},
     )
     logit_bias: dict[TokenId, Bias] = Field(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hermes_ui.generation.penalties import Tally, penalised
-from hermes_ui.generation.sampling import coin, gumbel, next_tokens
+from hermes_ui.generation.sampling import broken_rows, coin, gumbel, next_tokens
 from hermes_ui.params import SamplingParams
 
 NEUTRAL = SamplingParams(temperature=1, top_p=1, min_p=0, repetition_penalty=1)
@@ -208,12 +208,13 @@ def test_a_masked_token_never_comes():
     assert drawn(logits, NEUTRAL) == {1, 3}
 
 
-def test_nan_is_an_error_that_names_its_row():
-    logits = torch.zeros(3, 5)
+def test_rows_without_a_likeliest_number_are_broken():
+    logits = torch.zeros(4, 5)
     logits[1, 2] = torch.nan
+    logits[2] = -torch.inf
+    logits[3, :4] = -torch.inf
 
-    with pytest.raises(ValueError, match="not a number in row 1"):
-        next_tokens(logits, [NEUTRAL] * 3, [Tally()] * 3, [0] * 3)
+    assert broken_rows(logits) == [1, 2]
 
 
 COINS = [0.945813792213, 0.520407580643]

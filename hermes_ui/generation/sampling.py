@@ -29,7 +29,8 @@ def next_tokens(
     """The next token of each row.
 
     Args:
-        logits: (rows, vocab) float32, of any device. Modified only when `in_place`.
+        logits: (rows, vocab) float32, of any device, none of `broken_rows`. Modified only when
+            `in_place`.
         params: One a row; a seed of None counts as 0.
         tallies: What each row's request has read and written so far.
         steps: How many tokens each row's reply has so far.
@@ -38,13 +39,7 @@ def next_tokens(
 
     Returns:
         (rows,) int64 token ids.
-
-    Raises:
-        ValueError: a row has a NaN, or an infinity as its largest.
     """
-    broken = broken_rows(logits)
-    if broken:
-        raise ValueError(f"the model's output is not a number in row {broken[0]}")
     logits = penalised(logits, params, tallies, in_place=in_place)
     greedy = [each.temperature == 0 for each in params]
     tokens = torch.empty(len(params), dtype=torch.int64, device=logits.device)
