@@ -74,6 +74,19 @@ def test_each_browser_gets_its_own_shelf_and_keeps_it():
     assert owners[0] == owner_of_token(first.cookies[OWNER_COOKIE])
 
 
+@pytest.mark.parametrize("foreign", ['prefs={"a":1}', "a b=1", "x=\xe9", "=", "lone"])
+def test_cookies_of_other_apps_do_not_hide_the_shelf(foreign):
+    doors = TestClient(Doors(tell_owner, owner_per_browser=True), base_url="http://localhost")
+    owner = doors.get("/").text
+    cookie = f"{foreign}; {OWNER_COOKIE}={doors.cookies[OWNER_COOKIE]}"
+    doors.cookies.clear()
+
+    answer = doors.get("/", headers={"cookie": cookie.encode("latin-1")})
+
+    assert answer.text == owner
+    assert "set-cookie" not in answer.headers
+
+
 def test_the_cookie_is_hidden_from_scripts():
     answer = client(owner_per_browser=True).get("/")
 
