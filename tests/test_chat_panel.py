@@ -1,11 +1,14 @@
 """What the page may ask of a conversation, without a browser."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from hermes_ui.api.doors import OWNER_HEADER
 from hermes_ui.errors import NothingToDo
 from hermes_ui.generation.scripted import ScriptedEngine
 from hermes_ui.ui import chat_panel, words
-from hermes_ui.ui.bridge import Fields
+from hermes_ui.ui.bridge import Fields, door
 from storage.errors import NotFound
 from storage.rows import NewMessage
 from tests.house import OWNER, STRANGER, ended, open_house
@@ -215,3 +218,16 @@ def test_what_the_script_sends_of_a_wrong_type_reads_as_missing():
     assert fields.texts("texts") == ["a"]
     assert fields.mapping("mapping") == {}
     assert Fields(None).text("any") == ""
+
+
+def test_a_defect_is_told_and_logged(caplog):
+    def broken(owner, fields):
+        raise ZeroDivisionError("somewhere deep")
+
+    ask = door({"view": broken})
+    request = SimpleNamespace(headers={OWNER_HEADER: OWNER})
+
+    assert ask({"do": "view"}, request) == {"error": words.DEFECT}
+    assert ask({"do": "nothing"}, request) == {"error": words.DEFECT}
+    assert "somewhere deep" in caplog.text
+    assert "'nothing'" in caplog.text

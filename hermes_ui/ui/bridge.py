@@ -61,10 +61,14 @@ def door(actions: Mapping[str, Action]) -> Callable[[Any, gr.Request], Answer]:
         fields = Fields(sent)
         action = actions.get(fields.text("do"))
         if action is None:
+            log.error("the page asked for %r, which there is not", fields.text("do")[:100])
             return {"error": words.DEFECT}
         try:
             return action(owner_of(request), fields)
         except (HermesError, StorageError) as error:
             return {"error": str(error), "kind": type(error).__name__}
+        except Exception:
+            log.exception("%s failed", fields.text("do"))
+            return {"error": words.DEFECT}
 
     return ask
