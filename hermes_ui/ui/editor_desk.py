@@ -224,7 +224,9 @@ class Desk:
         url = str(session.fields.get("avatar") or "")
         if not url or url.startswith("data:"):
             return url
-        return self._catalog.avatar_url(Persona(name="x", avatar=url[:700_000]))
+        if not personas.PICTURE_FILE.fullmatch(url):
+            return ""  # not yet a name, while it is typed
+        return self._catalog.avatar_url(Persona(name="x", avatar=url))
 
     def _meter(self, session: Session) -> str:
         try:
