@@ -14,7 +14,7 @@ from hermes_ui.params import SamplingParams
 from hermes_ui.personas.persona import Persona
 from hermes_ui.prompt.build import Prompt, expand_greeting
 from hermes_ui.prompt.lore import LoreDecision
-from hermes_ui.reply import Recipe, compose
+from hermes_ui.reply import Recipe, compose, prompt_budget
 from hermes_ui.runs import Runs
 from hermes_ui.toolbox import TOOLBOX
 from storage.rows import ConversationRow, MessageRow, NewMessage, RunRow
@@ -194,10 +194,11 @@ class ChatService:
         """How full the window is now. Raises what `prompt_for` raises."""
         prompt = self.prompt_for(owner, conversation_id)
         conversation = self.store.conversation(owner, conversation_id)
+        engine = self.host.engine(timeout_s=0)
         return Meter(
             prompt.tokens,
-            self.sampling_of(owner, conversation).max_tokens,
-            self.host.engine(timeout_s=0).context_length,
+            engine.context_length - prompt_budget(engine, self.sampling_of(owner, conversation)),
+            engine.context_length,
             prompt.kept,
             prompt.dropped,
             prompt.lore,
@@ -224,9 +225,10 @@ class ChatService:
         entries = persona.lorebook.entries if persona.lorebook else ()
         if conversation.leaf_id is None or not any("@is_greeting" in e.content for e in entries):
             return None
-        root = self.store.path(owner, conversation.leaf_id)[0]
-        greetings = [row.id for row in self.store.siblings(owner, root.id) if row.role == root.role]
-        return greetings.index(root.id) if root.role == "assistant" else None
+        root = self.store.root(owner, conversation.leaf_id)
+        first = self.store.siblings(owner, root.id)
+        greetings = [row.id for row in first if row.role == "assistant"]
+        return greetings.index(root.id) if root.id in greetings else None
 
     def _begin(
         self, owner: str, message: MessageRow, *, parent_id: str | None, prefix: str = ""

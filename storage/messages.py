@@ -76,6 +76,15 @@ class Messages(StoreBase):
         """Messages from the root down to `leaf_id`, oldest first, in one query."""
         return list(reversed(self._ancestors(owner, leaf_id, None)))
 
+    def root(self, owner: str, leaf_id: str) -> MessageRow:
+        """The message that the branch of `leaf_id` begins with; reads no other's text."""
+        with self._reading() as connection:
+            leaf = own_message(connection, owner, leaf_id)
+            step = _lineage()
+            given = {"leaf": leaf.id, "owner": owner, "steps": leaf.depth + 1}
+            first = connection.scalar(select(step.c.id).where(step.c.depth == 0), given)
+            return own_message(connection, owner, first or leaf.id)
+
     def ancestors(self, owner: str, leaf_id: str, page: int = 64) -> Iterator[MessageRow]:
         """Messages from `leaf_id` up to the root, newest first; reads `page` at a time."""
         next_id: str | None = leaf_id

@@ -205,6 +205,34 @@ lorebook:
     assert ["The lamp has a crack." in text for text in texts] == [False, True]
 
 
+def test_lore_of_a_greeting_that_was_deleted_stays_silent(chat):
+    lore = """\
+lorebook:
+  entries:
+    - {constant: true, content: "@@is_greeting 0\\nThe lamp has a crack."}
+"""
+    chat.catalog.save(OWNER, AVA + lore, slug="ava")
+    conversation = chat.start(OWNER, "ava")
+    greeting = conversation.leaf_id
+    ended(chat, chat.send(OWNER, conversation.id, "Hello"))
+    leaf = chat.store.conversation(OWNER, conversation.id).leaf_id
+    with_lore = text_of(chat.prompt_for(OWNER, conversation.id).pieces)
+
+    chat.store.delete_message(OWNER, greeting)
+    chat.store.move_leaf(OWNER, conversation.id, leaf)  # as a page does that was open before
+
+    assert "a crack" in with_lore
+    assert "a crack" not in text_of(chat.prompt_for(OWNER, conversation.id).pieces)
+
+
+def test_the_meter_says_how_much_is_really_kept_for_the_reply(chat, conversation):
+    chat.set_sampling(OWNER, conversation.id, SamplingParams(max_tokens=8192))
+
+    meter = chat.meter(OWNER, conversation.id)
+
+    assert meter.reply_tokens == meter.context_length // 2
+
+
 def test_two_sends_at_once_are_one_reply_and_one_refusal(store, tmp_path):
     slow = ScriptedEngine("a b c d e f g h", delay_s=0.05)
     with open_house(store, tmp_path / "personas", slow) as chat:
