@@ -8,7 +8,7 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -30,11 +30,13 @@ from hermes_ui.params import SamplingParams
 from hermes_ui.personas.persona import Persona
 from hermes_ui.prompt.build import HistoryItem, Prompt, build
 from hermes_ui.toolbox import Tool, Toolbox
+from storage.errors import Conflict, NotFound, StorageUnavailable
 from storage.rows import MessageRow, NewMessage, RunRow
 from storage.store import Store
 
 MAX_TOOL_ROUNDS = 5
 ENGINE_WAIT_S = 0.25
+STORE_AGAIN_S = 1.0
 
 RunState = Literal["waiting", "running", "done", "failed"]
 
@@ -83,6 +85,8 @@ class LiveReply:
         self.stop = threading.Event()
         self.server_ends = False
         self.began = time.monotonic()
+        self.model_id: str | None = None
+        self.seal: dict[str, Any] = {}  # as far as it is known before the end
         self.chunk_list: list[tuple[int, int]] = []  # (ms since `began`, characters)
         self._now = Progress(run.id, run.message_id, "waiting", run.prefix)
         self._version = 0
@@ -200,6 +204,8 @@ class ReplyWriter:
             prompt = compose(
                 self._store, live.owner, live.parent_id, recipe, engine, offered, live.prefix
             )
+            live.model_id = engine.identity.model_id
+            live.seal = _seal(recipe, engine, prompt, _Said(), live)
             said = self._listen(live, engine, prompt, recipe.params)
             seal = _seal(recipe, engine, prompt, said, live)
             if not said.calls or said.finish is None:
@@ -209,14 +215,49 @@ class ReplyWriter:
 
     def rescue(self, live: LiveReply, error: str) -> None:
         """Keep what was said before `error` as an interrupted message, and tell followers."""
-        if live.said:
-            message = NewMessage("assistant", live.prefix + live.said, finish_reason="interrupted")
-            self._store.finish_run(
-                live.owner, live.run_id, message, {"error": error}, live.chunk_list, error=error
+        message = NewMessage(
+            "assistant",
+            live.prefix + live.said,
+            finish_reason="interrupted",
+            model_id=live.model_id,
+            prefix_chars=len(live.prefix),
+        )
+        seal = live.seal | {"error": error}
+        try:
+            if live.said:
+                self._keep(live, lambda: self._store.finish_run(
+                    live.owner, live.run_id, message, seal, live.chunk_list, error=error
+                ))  # fmt: skip
+            else:
+                self._keep(live, lambda: self._store.fail_run(live.owner, live.run_id, error))
+        except Conflict:
+            self._keep_beside(live, message)
+        finally:
+            live.update(state="failed", error=error)
+
+    def _keep(self, live: LiveReply, write: Callable[[], object]) -> None:
+        """Do `write`, again and again while the database is away: the words are only here."""
+        while True:
+            try:
+                write()
+                return
+            except StorageUnavailable as error:
+                if live.server_ends:
+                    raise
+                live.update(note=str(error))
+                time.sleep(STORE_AGAIN_S)
+
+    def _keep_beside(self, live: LiveReply, message: NewMessage) -> None:
+        """Another server took this run for dead; what it could not see becomes a swipe."""
+        try:
+            stored = self._store.message(live.owner, live.message_id).content
+        except NotFound:
+            stored = ""
+        if live.said and stored != message.content:
+            run = self._store.run(live.owner, live.run_id)
+            self._store.append(
+                live.owner, run.conversation_id, live.parent_id, message, move_leaf=False
             )
-        else:
-            self._store.fail_run(live.owner, live.run_id, error)
-        live.update(state="failed", error=error)
 
     def _engine(self, live: LiveReply) -> Engine | None:
         """The engine, once it is ready; None when the reply was stopped before."""
@@ -263,16 +304,18 @@ class ReplyWriter:
         )
 
     def _finish(self, live: LiveReply, engine: Engine, said: _Said, seal: dict[str, Any]) -> None:
-        if said.finish is None and not said.text:
+        if not said.text and (said.finish is None or live.prefix):
             self._abandon(live)
             return
         message = _message(live, engine, said)
-        self._store.finish_run(live.owner, live.run_id, message, seal, live.chunk_list)
+        self._keep(live, lambda: self._store.finish_run(
+            live.owner, live.run_id, message, seal, live.chunk_list
+        ))  # fmt: skip
         live.update(state="done")
 
     def _abandon(self, live: LiveReply) -> None:
-        """Stopped before a word was said: there is nothing to keep."""
-        self._store.fail_run(live.owner, live.run_id, "")
+        """Not a word was said, or none more: there is nothing to keep."""
+        self._keep(live, lambda: self._store.fail_run(live.owner, live.run_id, ""))
         live.update(state="done")
 
 

@@ -5,6 +5,7 @@ nothing and a killed server loses at most the last `HEARTBEAT_S` seconds. Tabs f
 run and may leave; only `stop` stops it.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from storage.store import Store
 HEARTBEAT_S = 0.5
 LEASE_S = 5.0  # a running reply that nobody wrote to for so long has lost its server
 UPDATES_PER_SECOND = 15
+
+_log = logging.getLogger(__name__)
 
 
 class Runs:
@@ -139,11 +142,14 @@ class Runs:
         """Checkpoint every live run, pass on stops from other servers, take over dead runs."""
         recover_at = time.monotonic() + LEASE_S
         while not self._closing.wait(HEARTBEAT_S):
-            for live in list(self._live.values()):
-                self._checkpoint(live)
-            if time.monotonic() >= recover_at:
-                self.recover()
-                recover_at = time.monotonic() + LEASE_S
+            try:
+                for live in list(self._live.values()):
+                    self._checkpoint(live)
+                if time.monotonic() >= recover_at:
+                    self.recover()
+                    recover_at = time.monotonic() + LEASE_S
+            except StorageError as error:  # a database that is away comes back
+                _log.warning("replies cannot be written down at the moment: %s", error)
 
     def _checkpoint(self, live: LiveReply) -> None:
         stopped = self._store.checkpoint(

@@ -171,7 +171,8 @@ class RunRecords(StoreBase):
         """Turn what a dead server wrote down into a message marked interrupted.
 
         Returns:
-            The message; None when nothing was said, or when another server was faster.
+            The message; None when nothing was said beyond the prefix, or when another server
+            was faster.
         """
         with self._writing() as connection:
             found = (
@@ -183,7 +184,7 @@ class RunRecords(StoreBase):
                 return None
             run = as_row(RunRow, found)
             _end(connection, run_id, "interrupted")
-            if not run.text:
+            if run.text == run.prefix:
                 return None
             message = NewMessage(
                 "assistant",

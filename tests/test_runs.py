@@ -2,9 +2,11 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -142,6 +144,60 @@ def test_a_failing_engine_leaves_what_it_said(store, tmp_path):
     assert message.finish_reason == "interrupted"
     assert message.content
     assert SLOW_REPLY.startswith(message.content)
+    seal = store.seal(OWNER, message.id).body
+    assert seal["error"] == "out of memory"
+    assert (seal["persona"], message.model_id) == (conversation.persona_digest, "scripted")
+    assert seal["params"]["seed"] is not None
+
+
+def test_a_continued_reply_that_fails_knows_what_was_there_before(store, tmp_path):
+    with open_house(store, tmp_path / "p", BreaksAfter(SLOW_REPLY)) as chat:
+        conversation = chat.start(OWNER, "ava")
+        ended(chat, chat.send(OWNER, conversation.id, "Hello"))
+        first = store.window(OWNER, conversation.id).messages[-1]
+
+        ended(chat, chat.resume(OWNER, first.id))
+
+    longer = store.window(OWNER, conversation.id).messages[-1]
+    assert longer.content.startswith(first.content)
+    assert longer.prefix_chars == len(first.content)
+
+
+def test_a_reply_that_has_nothing_to_add_is_not_stored_twice(store, tmp_path):
+    with open_house(store, tmp_path / "p", ScriptedEngine(["All is said.", ""])) as chat:
+        conversation = chat.start(OWNER, "ava")
+        ended(chat, chat.send(OWNER, conversation.id, "Hello"))
+        reply = store.window(OWNER, conversation.id).messages[-1]
+
+        last = ended(chat, chat.resume(OWNER, reply.id))
+
+    assert last.state == "done"
+    assert [row.content for row in store.siblings(OWNER, reply.id)] == ["All is said."]
+
+
+def test_a_database_that_is_away_for_a_while_loses_no_word(tmp_path, monkeypatch):
+    monkeypatch.setattr("storage.database.LOCK_WAIT_S", 0.1)
+    file = tmp_path / "busy.db"
+    store = Store.open(f"sqlite:///{file}")
+    engine = ScriptedEngine([SLOW_REPLY, SLOW_REPLY * 100], delay_s=0.01)
+    with open_house(store, tmp_path / "p", engine) as chat:
+        conversation = chat.start(OWNER, "ava")
+        run = chat.send(OWNER, conversation.id, "Hello")
+        with closing(sqlite3.connect(file, isolation_level=None)) as another:
+            another.execute("BEGIN IMMEDIATE")
+            notes = (progress.note for progress in chat.runs.follow(OWNER, run.id))
+            assert any("locked" in note for note in notes)
+            another.execute("ROLLBACK")
+
+        assert ended(chat, run).state == "done"
+        assert contents(chat, conversation)[-1] == SLOW_REPLY
+        # What watches over all replies goes on too: it passes on the stop of another server.
+        run = chat.send(OWNER, conversation.id, "More")
+        store.request_stop(OWNER, run.id)
+        assert ended(chat, run).state == "done"
+        message = store.window(OWNER, conversation.id).messages[-1]
+        assert message.finish_reason == "cancelled"
+    store.close()
 
 
 class Breaks(ScriptedEngine):
