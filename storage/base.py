@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from storage.database import Database
@@ -132,7 +132,7 @@ def change_conversation(
 ) -> None:
     """Set columns of a conversation; `kind` names the event that undo knows, None is no event.
 
-    An event that was undone stays; it can be redone until a later one is there.
+    An event that was undone can be redone until a new one is there.
 
     `after` of an event may also hold `deleted_message`, which is not a column.
     """
@@ -144,6 +144,7 @@ def change_conversation(
     )
     if kind is None:
         return
+    connection.execute(delete(Event).where(Event.conversation_id == conversation.id, Event.undone))
     last = connection.scalar(
         select(func.max(Event.seq)).where(Event.conversation_id == conversation.id)
     )

@@ -147,6 +147,16 @@ def test_a_stale_run_becomes_an_interrupted_message_once(store, conversation):
     assert store.active_run(AVA, conversation.id) is None
 
 
+def test_a_stale_run_that_said_nothing_beyond_its_prefix_stores_nothing(store, conversation):
+    run = begin(store, conversation, prefix="Hello")
+    store.checkpoint(run.id, text="Hello", reasoning="", chunks=[])
+
+    assert store.interrupt_run(run.id) is None
+
+    assert shown(store, conversation) == ["Hello."]
+    assert store.active_run(AVA, conversation.id) is None
+
+
 def test_a_living_run_is_not_stale(store, conversation):
     begin(store, conversation)
 
@@ -185,6 +195,28 @@ def test_a_new_move_ends_what_can_be_redone(store, conversation):
     store.rename(AVA, conversation.id, "Calm")
 
     assert store.redo(AVA, conversation.id) is None
+
+
+def test_a_move_that_was_given_up_is_never_made_again(store, conversation):
+    store.delete_message(AVA, conversation.leaf_id)
+    store.undo(AVA, conversation.id)
+    store.rename(AVA, conversation.id, "Calm")
+    store.undo(AVA, conversation.id)
+
+    store.redo(AVA, conversation.id)
+
+    assert store.conversation(AVA, conversation.id).title == "Calm"
+    assert store.redo(AVA, conversation.id) is None
+    assert shown(store, conversation) == ["Hello."]
+
+
+def test_the_root_of_a_branch_is_found_from_any_of_its_messages(store, conversation):
+    question = store.append(AVA, conversation.id, conversation.leaf_id, NewMessage("user", "So?"))
+
+    for message_id in (conversation.leaf_id, question.id):
+        assert store.root(AVA, message_id).content == "Hello."
+    with pytest.raises(NotFound):
+        store.root("somebody else", question.id)
 
 
 def test_a_deleted_message_is_no_swipe_any_more(store, conversation):
