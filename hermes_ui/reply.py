@@ -205,9 +205,9 @@ class ReplyWriter:
                 self._store, live.owner, live.parent_id, recipe, engine, offered, live.prefix
             )
             live.model_id = engine.identity.model_id
-            live.seal = _seal(recipe, engine, prompt, _Said(), live)
+            live.seal = _seal(recipe, engine, prompt)
             said = self._listen(live, engine, prompt, recipe.params)
-            seal = _seal(recipe, engine, prompt, said, live)
+            seal = _completed(live, said)
             if not said.calls or said.finish is None:
                 self._finish(live, engine, said, seal)
                 return
@@ -351,12 +351,9 @@ def _message(live: LiveReply, engine: Engine, said: _Said) -> NewMessage:
     )
 
 
-def _seal(
-    recipe: Recipe, engine: Engine, prompt: Prompt, said: _Said, live: LiveReply
-) -> dict[str, Any]:
-    """What explains this message and lets it be generated again."""
+def _seal(recipe: Recipe, engine: Engine, prompt: Prompt) -> dict[str, Any]:
+    """What explains a message and lets it be generated again, as far as its prompt tells it."""
     ids = engine.token_ids(prompt.pieces)
-    cached = said.finish.cached_tokens if said.finish else None
     return {
         "persona": recipe.persona_digest,
         "user": recipe.user,
@@ -366,8 +363,8 @@ def _seal(
         "prompt": {
             "sha256": hashlib.sha256(" ".join(map(str, ids)).encode()).hexdigest(),
             "tokens": prompt.tokens,
-            "cached": cached,
-            "new": None if cached is None else len(ids) - cached,
+            "cached": None,
+            "new": None,
             "kept": prompt.kept,
             "dropped": prompt.dropped,
             "stop": list(prompt.stop),
@@ -375,6 +372,16 @@ def _seal(
         },
         "draws": [asdict(draw) for draw in prompt.draws],
         "lore": [asdict(decision) for decision in prompt.lore],
+    }
+
+
+def _completed(live: LiveReply, said: _Said) -> dict[str, Any]:
+    """The seal of what was said."""
+    seal, finish = live.seal, said.finish
+    if finish is not None:
+        read = {"cached": finish.cached_tokens, "new": finish.prompt_tokens - finish.cached_tokens}
+        seal = seal | {"prompt": seal["prompt"] | read}
+    return seal | {
         "reasoning": said.reasoning,
         "finish_reason": said.reason,
         "seconds": round(time.monotonic() - live.began, 3),
