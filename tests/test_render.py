@@ -127,6 +127,14 @@ def test_tool_answers_are_text():
     assert "<img" not in html
 
 
+def test_a_call_without_words_takes_no_room_for_them():
+    call = {"id": "1", "name": "roll_dice", "arguments": "{}"}
+
+    assert "wordless" in bubble(row(content="", tool_calls=(call,)))
+    assert "wordless" not in bubble(row(content="I roll.", tool_calls=(call,)))
+    assert "wordless" not in bubble(row(content=""))
+
+
 def test_only_the_persona_has_a_picture():
     assert 'data-avatar="dd' in render.avatar("Mara", "d" * 64)
     assert "data-avatar" not in render.avatar("You", "")

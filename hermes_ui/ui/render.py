@@ -20,6 +20,8 @@ def message(row: MessageRow, *, name: str, digest: str, siblings: tuple[int, Seq
     if row.role == "tool":
         return _tool_results(row, name)
     side = "user" if row.role == "user" else "persona"
+    if row.tool_calls and not row.content.strip():
+        side += " wordless"
     label = escape(words.MESSAGE_OF.format(name=name))
     return (
         f'<article class="message {side}" data-id="{row.id}" aria-label="{label}">'
