@@ -5,7 +5,7 @@ given, nothing trimmed.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -99,22 +99,23 @@ class Encoder:
             borders.append(len(ids))
             if turn.role == "list":
                 before, after = [], [*self.text(turn.text + "\n")]
+                marks = [turn.learned] * len(after)
             else:
+                encoded = self._backend.encode(turn.text, add_special_tokens=False)
                 before = [self.start, *self.text(f"{turn.role}\n")]
-                after = [*self.text(turn.text), self.end]
+                after = [*encoded.ids, self.end]
+                marks = [turn.learned] * len(after)
+                if turn.role == "system":
+                    marks = [*_keys_again(turn.text, encoded.offsets), False]
             ids += before + after
-            learned += [False] * len(before)
-            if turn.role == "system":
-                learned += [*self._keys_again(turn.text), False]
-            else:
-                learned += [turn.learned] * len(after)
+            learned += [False] * len(before) + marks
             if turn.role != "list":
                 ids += self._newline
                 learned += [False] * len(self._newline)
         return ids, learned, borders
 
-    def _keys_again(self, text: str) -> list[bool]:
-        """For each token of `text`, whether it lies in a schema's list of its keys."""
-        spans = [match.span(1) for match in KEYS_AGAIN.finditer(text)]
-        places = self._backend.encode(text, add_special_tokens=False).offsets
-        return [any(first <= start < last for first, last in spans) for start, _ in places]
+
+def _keys_again(text: str, places: Sequence[tuple[int, int]]) -> list[bool]:
+    """For each token of `text`, by its place, whether it lies in a schema's list of its keys."""
+    spans = [match.span(1) for match in KEYS_AGAIN.finditer(text)]
+    return [any(first <= start < last for first, last in spans) for start, _ in places]
