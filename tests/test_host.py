@@ -203,16 +203,22 @@ def test_a_download_reports_bytes_and_switches_to_the_model(host, hub):
     assert host.engine(0).identity.revision == COMMIT
 
 
-def test_a_cancelled_download_keeps_its_whole_files(host, hub):
+def cancel_within_the_weights(host, hub):
+    """Serve the embedded model, and end the download of another when its small files are here."""
     host.start()
     host.engine(WAIT_S)
     hub.gate.clear()
     host.download(HUB_ID)
     wait_until(lambda: "model.safetensors" in hub.fetched)
-
     host.cancel()
     hub.gate.set()
-    wait_until(lambda: host.status.state == "ready")
+    wait_until(lambda: "cancelled" in host.status.detail)
+
+
+def test_a_cancelled_download_keeps_its_whole_files(host, hub):
+    cancel_within_the_weights(host, hub)
+
+    assert host.status.state == "ready"
     assert "cancelled" in host.status.detail
     assert host.status.model_id == "hermes-mini"
     before = len(hub.fetched)
@@ -223,15 +229,7 @@ def test_a_cancelled_download_keeps_its_whole_files(host, hub):
 
 
 def test_a_download_is_taken_up_again_where_only_the_rest_has_room(host, hub, tiny, monkeypatch):
-    host.start()
-    host.engine(WAIT_S)
-    hub.gate.clear()
-    host.download(HUB_ID)
-    wait_until(lambda: "model.safetensors" in hub.fetched)
-    host.cancel()
-    hub.gate.set()
-    wait_until(lambda: "cancelled" in host.status.detail)
-
+    cancel_within_the_weights(host, hub)
     room = SPARE_BYTES + (tiny / "model.safetensors").stat().st_size
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=room))
     host.download(HUB_ID)

@@ -54,12 +54,7 @@ def download(
             hub_id, files_metadata=True, timeout=LISTING_S
         )
         files = _wanted(hub_id, found.siblings or [])
-        lacking = (
-            size
-            for name, size in files.items()
-            if not isinstance(hub.try_to_load_from_cache(hub_id, name, cache_dir=cache_dir), str)
-        )
-        _check_disk(hub_id, sum(lacking), cache_dir)
+        _check_disk(hub_id, files, cache_dir)
         counter = _Counter(sum(files.values()), progress, cancelled)
         for name, size in files.items():
             hub.hf_hub_download(
@@ -159,9 +154,16 @@ def _wanted(hub_id: str, siblings: list[Any]) -> dict[str, int]:
     return dict(sorted(files.items(), key=lambda item: item[1]))
 
 
-def _check_disk(hub_id: str, needed: int, cache_dir: Path | None) -> None:
+def _check_disk(hub_id: str, files: dict[str, int], cache_dir: Path | None) -> None:
+    """Whether there is room for those of `files` that are not in the cache yet."""
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
     from huggingface_hub.constants import HF_HUB_CACHE  # noqa: PLC0415
 
+    needed = sum(
+        size
+        for name, size in files.items()
+        if not isinstance(try_to_load_from_cache(hub_id, name, cache_dir=cache_dir), str)
+    )
     folder = Path(cache_dir or HF_HUB_CACHE).absolute()
     while not folder.exists():
         folder = folder.parent
