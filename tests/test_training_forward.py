@@ -1,9 +1,10 @@
-"""The training's own forward pass and optimizer against those of the libraries."""
+"""The training's own forward pass, optimizer and deepening against those of the libraries."""
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from training.deepen import deepened
 from training.forward import BLOCK, Forward
 from training.muon import Muon
 
@@ -46,3 +47,20 @@ def test_a_step_of_muon_is_that_of_torch(model):
 
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-2, atol=1e-4)
+
+
+def test_more_layers_compute_the_same_and_all_of_them_learn(model):
+    ids = torch.randint(0, 64, (2, 20))
+    deeper = deepened(model, 3)
+
+    torch.testing.assert_close(deeper(input_ids=ids).logits, model(input_ids=ids).logits)
+
+    assert len(deeper.model.layers) == 3
+    deeper(input_ids=ids, labels=ids).loss.backward()
+    assert all(layer.mlp.down_proj.weight.grad.any() for layer in deeper.model.layers)
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+def test_layers_can_be_doubled_once_and_not_taken_away(model, layers):
+    with pytest.raises(ValueError, match=f"2 layers cannot be deepened to {layers}"):
+        deepened(model, layers)

@@ -24,6 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from training.answering import Speaker
 from training.copying import seed_copying
 from training.corpus import Corpus, Mix
+from training.deepen import deepened
 from training.dialogue import Turn
 from training.forward import Forward
 from training.muon import Muon
@@ -37,7 +38,6 @@ CONTEXT = 4096  # positions that the model has seen, by gaps between turns
 SHAPE = {
     "hidden_size": 256,
     "intermediate_size": 704,
-    "num_hidden_layers": 5,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
 }
@@ -45,16 +45,27 @@ VOCABULARY = 2048
 TOKENIZER_DOCUMENTS = 6000
 BATCH_TOKENS = 3584
 POOL_DOCUMENTS = 384  # documents that are sorted by length together
-MILLION_TOKENS = 45
-# The learning rate falls twice: after the first round there is a whole model, so that a run
-# which is cut short is not lost.
-FIRST_ROUND = 0.55  # of the training
-SECOND_PEAK = 0.6  # of the learning rate
+MILLION_TOKENS = 85
 WARM_UP = 0.04  # of a round
 FINAL_RATE = 0.03  # of the learning rate, at the end of a round
 SAVE_EVERY_S = 120
 SAMPLE_EVERY_S = 90
 STORY = "training.json"  # beside the model: what it was trained on
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A part of the training, at whose end there is a whole model.
+
+    The learning rate rises and falls once in it, so a run that is cut short is not lost.
+    """
+
+    ends: float  # the share of training that is done then
+    peak: float  # of the learning rate
+    layers: int
+
+
+ROUNDS = (Round(0.29, 1.0, 5), Round(0.53, 0.6, 5), Round(1.0, 0.6, 7))
 
 
 @dataclass(slots=True)
@@ -80,7 +91,7 @@ class Progress:
     losses: list[float] = field(default_factory=list)
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def new_model(tokenizer: PreTrainedTokenizerFast, layers: int) -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         max_position_embeddings=CONTEXT,
@@ -89,6 +100,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         rms_norm_eps=1e-5,
+        num_hidden_layers=layers,
         **SHAPE,
     )
     model = LlamaForCausalLM(config)
@@ -98,13 +110,13 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 def curriculum(corpus: Corpus, done: float) -> int:
     """Set `corpus` for the share of training that is `done`; the longest row in tokens."""
-    if done < 0.06:
+    if done < 0.03:
         corpus.mix = Mix(0.5, 0.0, 0.1, 0.15, lengths=(0.7, 0.3, 0.0), exchanges=(2, 5))
         return 512
-    if done < 0.33:
+    if done < 0.17:
         corpus.mix = Mix(0.12, 0.25, 0.2, 0.2, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
         return 1200
-    corpus.mix = Mix(0.05, 0.34, 0.24, 0.26, lengths=(0.3, 0.4, 0.3), exchanges=(8, 18))
+    corpus.mix = Mix(0.05, 0.3, 0.26, 0.24, lengths=(0.3, 0.4, 0.3), exchanges=(8, 18))
     return 2048
 
 
@@ -165,15 +177,23 @@ def optimizers_for(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Opt
     return [muon, adam]
 
 
+def round_at(done: float) -> tuple[Round, float]:
+    """The round at this share of training, and the share of the round that is done."""
+    begins = 0.0
+    for part in ROUNDS:
+        if done < part.ends:
+            return part, (done - begins) / (part.ends - begins)
+        begins = part.ends
+    return ROUNDS[-1], 1.0
+
+
 def rate_at(done: float) -> float:
     """The factor of the learning rate: in each round a short rise, then half a cosine."""
-    peak, part = 1.0, done / FIRST_ROUND
-    if done >= FIRST_ROUND:
-        peak, part = SECOND_PEAK, (done - FIRST_ROUND) / (1 - FIRST_ROUND)
+    now, part = round_at(done)
     if part < WARM_UP:
-        return peak * max(part / WARM_UP, 0.02)
-    fallen = 0.5 * (1 + math.cos(math.pi * min(part, 1.0)))
-    return FINAL_RATE + (peak - FINAL_RATE) * fallen
+        return now.peak * max(part / WARM_UP, 0.02)
+    fallen = 0.5 * (1 + math.cos(math.pi * part))
+    return FINAL_RATE + (now.peak - FINAL_RATE) * fallen
 
 
 class Training:
@@ -194,10 +214,8 @@ class Training:
         self.device = options.device
         if self.device == "auto":
             self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = new_model(self.tokenizer).to(self.device)
-        self.forward = Forward(self.model, torch.bfloat16 if options.bf16 else torch.float32)
-        self.optimizers = optimizers_for(self.model, options.rate)
         self.progress = Progress()
+        self._use(new_model(self.tokenizer, ROUNDS[0].layers).to(self.device))
         self.watched = watched_batches(self.encoder)
         if resumes:
             self._load()
@@ -210,7 +228,10 @@ class Training:
         rng = random.Random(options.seed + progress.step)
         last = saved = sampled = time.process_time()
         while progress.tokens < limit:
-            longest = curriculum(corpus, progress.tokens / limit)
+            done = progress.tokens / limit
+            longest = curriculum(corpus, done)
+            if (layers := round_at(done)[0].layers) > self.model.config.num_hidden_layers:
+                self._use(deepened(self.model, layers))
             for batch in batches(corpus, self.encoder, longest, rng):
                 self._step(batch, progress.tokens / limit)
                 now = time.process_time()
@@ -229,6 +250,12 @@ class Training:
         story = {"tokens": progress.tokens, "steps": progress.step, "seed": options.seed,
                  "cpu_minutes": round(progress.elapsed_s / 60), "device": self.device}  # fmt: skip
         (options.out / STORY).write_text(json.dumps(story) + "\n")
+
+    def _use(self, model: LlamaForCausalLM) -> None:
+        """Train `model` from here on."""
+        self.model = model
+        self.forward = Forward(model, torch.bfloat16 if self.options.bf16 else torch.float32)
+        self.optimizers = optimizers_for(model, self.options.rate)
 
     def _step(self, batch: Batch, done: float) -> None:
         for optimizer in self.optimizers:
@@ -269,6 +296,7 @@ class Training:
     def _save(self) -> None:
         OUT_DIR.mkdir(parents=True, exist_ok=True)
         state = {
+            "layers": self.model.config.num_hidden_layers,
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "elapsed_s": self.progress.elapsed_s,
@@ -280,6 +308,7 @@ class Training:
 
     def _load(self) -> None:
         state = torch.load(self.checkpoint, map_location=self.device)
+        self._use(new_model(self.tokenizer, state["layers"]).to(self.device))
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
