@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from hermes_ui.generation.attention import TILE
+from hermes_ui.generation.attention import TILE, is_company_blind
 from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import EngineIdentity, Finish
 from hermes_ui.generation.invariance import Uncut, is_batch_invariant
@@ -223,3 +223,10 @@ def test_a_layer_that_looks_at_its_company_is_found_out(make_model):
     model.model.layers[1].mlp.gate_proj = Norm(64, 129)
 
     assert not is_batch_invariant(model)
+
+
+def test_attention_that_looks_at_its_company_is_found_out():
+    def attend(asked, keys, values, mask, scale):
+        return asked / asked.abs().amax((1, 2), keepdim=True)
+
+    assert not is_company_blind(attend)

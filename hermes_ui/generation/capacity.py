@@ -61,7 +61,7 @@ def _affordable(model: Any) -> int:
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     numbers: int = 2 * config.num_hidden_layers * heads * head_dim  # of a token
     share = CPU_SHARE if device == "cpu" else GPU_SHARE
-    return int(_free_memory(device) * share) // (numbers * kept_as(model.dtype).itemsize)
+    return int(_free_memory(device) * share) // (numbers * kept_as(model.dtype, device).itemsize)
 
 
 def _free_memory(device: str) -> int:

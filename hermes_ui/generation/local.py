@@ -13,6 +13,7 @@ from typing import Any
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from hermes_ui.errors import ContextOverflow, EngineError, ModelError
+from hermes_ui.generation import attention
 from hermes_ui.generation.banned import Bans
 from hermes_ui.generation.batching import Batcher
 from hermes_ui.generation.capacity import Capacity
@@ -33,7 +34,7 @@ from hermes_ui.generation.invariance import (
     leave_activations_uncut,
     rounded,
 )
-from hermes_ui.generation.paging import SCHEDULER
+from hermes_ui.generation.paging import SCHEDULER, multiplies_bfloat16
 from hermes_ui.generation.penalties import Tally
 from hermes_ui.generation.request import Request
 from hermes_ui.generation.slots import NOTICE_S, WaitingLine
@@ -54,7 +55,7 @@ class TransformersEngine:
     ) -> None:
         _refuse_windows(model.config.get_text_config(), capacity.context_length)
         leave_activations_uncut(model)
-        self.identity = replace(identity, batch_invariant=is_batch_invariant(model))
+        self.identity = replace(identity, batch_invariant=_is_batch_invariant(model))
         self.context_length = capacity.context_length
         self._draft_tokens = capacity.draft_tokens
         self.stop_ids = stop_ids(model, tokenizer)
@@ -255,6 +256,13 @@ class _Reading:
     def _ending(self) -> list[StreamEvent]:
         rest = self._detokenizer.flush()
         return [*self._reader.feed(rest), *self._reader.flush(complete=self._complete)]
+
+
+def _is_batch_invariant(model: Any) -> bool:
+    """Whether a reply is the same whoever else is served."""
+    if not is_batch_invariant(model):
+        return False
+    return not multiplies_bfloat16(model.device) or attention.is_company_blind()
 
 
 def _refuse_windows(config: Any, context_length: int) -> None:

@@ -17,6 +17,7 @@ from transformers.generation.continuous_batching.requests import RequestStatus
 
 from hermes_ui.generation.drafts import STEP_ROWS
 from hermes_ui.generation.invariance import rounded
+from hermes_ui.generation.loading import cpu_does_bfloat16
 from hermes_ui.generation.request import Requests
 
 SCHEDULER = "hermes_fifo"
@@ -25,9 +26,16 @@ TILE = 64  # tokens that attention answers together; a whole number of pages
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 
 
-def kept_as(dtype: torch.dtype) -> torch.dtype:
-    """The format that the cache has where a model computes in `dtype`."""
-    return torch.float16 if dtype == torch.float32 else dtype
+def kept_as(dtype: torch.dtype, device: torch.device | str) -> torch.dtype:
+    """The format that the cache has where a model computes in `dtype` on `device`."""
+    if dtype != torch.float32:
+        return dtype
+    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float16
+
+
+def multiplies_bfloat16(device: torch.device | str) -> bool:
+    """Whether `device` is a CPU on which products in bfloat16 are the fastest."""
+    return torch.device(device).type == "cpu" and cpu_does_bfloat16()
 
 
 class Untouched(TorchFunctionMode):
@@ -46,9 +54,9 @@ class Untouched(TorchFunctionMode):
 class Cache(caching.PagedAttentionCache):  # type: ignore[misc]
     """The library's, whose format need not be the model's, and whose memory is used as it fills."""
 
-    def __init__(self, *args: Any, dtype: torch.dtype, **kwargs: Any) -> None:
+    def __init__(self, *, dtype: torch.dtype, device: torch.device, **kwargs: Any) -> None:
         with Untouched():
-            super().__init__(*args, dtype=kept_as(dtype), **kwargs)
+            super().__init__(dtype=kept_as(dtype, device), device=device, **kwargs)
 
 
 class Unchecked(caching.PagedAttentionMemoryHandler):  # type: ignore[misc]
