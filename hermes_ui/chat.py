@@ -3,6 +3,7 @@
 A caller hands over ids, never a history: what the database holds is the conversation.
 """
 
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,9 @@ from storage.store import Store
 
 SEED_BITS = 48  # survives a trip through JavaScript's numbers
 TITLE_CHARS = 60
+TITLE_LIMIT = 200  # characters of a title that somebody typed
 MESSAGE_CHARS = 100_000
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # PostgreSQL takes no NUL, UTF-8 no half characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class ChatService:
         """Store the user's message and begin the reply to it.
 
         Raises:
-            NothingToDo: the text is empty or too long.
+            NothingToDo: the text is empty, too long, or has a character that cannot be kept.
             Conflict: a reply is still being written.
         """
         conversation = self.store.conversation(owner, conversation_id)
@@ -137,6 +140,16 @@ class ChatService:
             raise NothingToDo("only your own messages and replies can be edited")
         self.store.append(owner, message.conversation_id, message.parent_id, new)
         return None
+
+    def rename(self, owner: str, conversation_id: str, title: str) -> ConversationRow:
+        """Give the conversation another title; without one it keeps its own.
+
+        Raises:
+            NothingToDo: the title has a character that cannot be kept.
+        """
+        if title := _storable(" ".join(title.split()))[:TITLE_LIMIT]:
+            self.store.rename(owner, conversation_id, title)
+        return self.store.conversation(owner, conversation_id)
 
     def switch(self, owner: str, message_id: str) -> ConversationRow:
         """Show the branch that runs through this message."""
@@ -259,6 +272,14 @@ def _checked(text: str) -> str:
         raise NothingToDo("there is no text to send")
     if len(text) > MESSAGE_CHARS:
         raise NothingToDo(f"the text has {len(text):,} characters; {MESSAGE_CHARS:,} are allowed")
+    return _storable(text)
+
+
+def _storable(text: str) -> str:
+    """`text`, in which every character is one that each database can hold."""
+    if found := UNSTORABLE.search(text):
+        code, place = ord(found.group()), found.start() + 1
+        raise NothingToDo(f"character {place:,} of the text is U+{code:04X}, which cannot be kept")
     return text
 
 

@@ -1,5 +1,7 @@
 """The use cases of a conversation, told without a browser."""
 
+import re
+
 import pytest
 
 from hermes_ui.errors import NothingToDo, UnknownPersona
@@ -64,7 +66,7 @@ def test_the_first_message_names_the_conversation(chat, conversation):
 
 
 def test_a_chosen_title_is_kept(chat, conversation):
-    chat.store.rename(OWNER, conversation.id, "Storm night")
+    chat.rename(OWNER, conversation.id, " Storm\nnight ")
 
     ended(chat, chat.send(OWNER, conversation.id, "How is the harbour?"))
 
@@ -77,6 +79,19 @@ def test_a_message_that_cannot_be_sent_is_refused(chat, conversation, text):
         chat.send(OWNER, conversation.id, text)
 
     assert contents(chat, conversation) == [GREETING]
+
+
+@pytest.mark.parametrize(("text", "code"), [("ab\0c", "U+0000"), ("ab\udc00c", "U+DC00")])
+def test_a_character_that_no_database_holds_is_named(chat, conversation, text, code):
+    named = f"character 3 of the text is {code}"
+
+    with pytest.raises(NothingToDo, match=re.escape(named)):
+        chat.send(OWNER, conversation.id, text)
+    with pytest.raises(NothingToDo, match=re.escape(named)):
+        chat.rename(OWNER, conversation.id, text)
+
+    assert contents(chat, conversation) == [GREETING]
+    assert chat.store.conversation(OWNER, conversation.id).title == conversation.title
 
 
 def test_text_is_stored_as_it_was_typed(chat, conversation):

@@ -50,3 +50,7 @@ def test_bytes_that_become_no_character_are_shown_as_such(backend, broken):
 
     assert text.replace("\ufffd", "") == "€a home"
     assert "\ufffd" in text
+
+
+def test_nul_is_shown_as_what_cannot_be_shown(backend):
+    assert said(backend, [IDS["a"], 0, IDS["a"]]) == "a\ufffda"

@@ -10,6 +10,7 @@ from hermes_ui.generation.text import TAGS
 
 LONGEST_CHARACTER = 12  # tokens that may be held back; a character has at most 4 bytes
 UNFINISHED = "\ufffd"
+NUL = "\0"  # no database has to hold it
 
 
 def hidden_ids(backend: Tokenizer) -> frozenset[int]:
@@ -31,7 +32,7 @@ class Detokenizer:
 
     The library's decode stream waits as long as the text ends inside a character. It would
     wait forever, and ever more slowly, for bytes that never become one: those are given out
-    as U+FFFD.
+    as U+FFFD, and so is NUL.
 
     Args:
         hidden: Ids that have no text.
@@ -57,7 +58,7 @@ class Detokenizer:
             return self._given_up()
         if text is not None:
             self._pending.clear()
-            return str(text)
+            return str(text).replace(NUL, UNFINISHED)
         return self._given_up() if len(self._pending) >= LONGEST_CHARACTER else ""
 
     def flush(self) -> str:
@@ -68,7 +69,7 @@ class Detokenizer:
         text: str = self._backend.decode(self._pending, skip_special_tokens=False)
         self._stream = self._going_on_from(self._pending)
         self._pending.clear()
-        return text
+        return text.replace(NUL, UNFINISHED)
 
     def _going_on_from(self, before: Sequence[int]) -> DecodeStream:
         last = list(before[-1:])

@@ -33,10 +33,8 @@ def actions(chat: ChatService) -> dict[str, Action]:
         }
 
     def rename(owner: str, fields: Fields) -> Answer:
-        title = " ".join(fields.text("title").split())
-        if title:
-            chat.store.rename(owner, fields.text("conversation"), title[:200])
-        return {"title": chat.store.conversation(owner, fields.text("conversation")).title}
+        named = chat.rename(owner, fields.text("conversation"), fields.text("title"))
+        return {"title": named.title}
 
     def remove(owner: str, fields: Fields) -> Answer:
         title = chat.store.conversation(owner, fields.text("conversation")).title
