@@ -166,8 +166,7 @@ def _whole_numbers(weight: Tensor, most: int) -> tuple[Tensor, Tensor]:
 
 def _loudest(rows: Tensor) -> Tensor:
     """The largest absolute value of each row (rows, 1), never 0."""
-    highest, lowest = rows.amax(dim=-1, keepdim=True), rows.amin(dim=-1, keepdim=True)
-    return torch.maximum(highest, lowest.neg_()).clamp_min_(TINY)  # 7 times as fast as a norm
+    return rows.abs().amax(dim=-1, keepdim=True).clamp_min_(TINY)
 
 
 def _rounding(weight: Tensor, bits: Bits) -> Tensor:
