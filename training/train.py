@@ -45,7 +45,7 @@ VOCABULARY = 2048
 TOKENIZER_DOCUMENTS = 6000
 BATCH_TOKENS = 3584
 POOL_DOCUMENTS = 384  # documents that are sorted by length together
-MILLION_TOKENS = 72
+MILLION_TOKENS = 68
 WARM_UP = 0.04  # of a round
 FINAL_RATE = 0.03  # of the learning rate, at the end of a round
 SAVE_EVERY_S = 120
@@ -65,7 +65,7 @@ class Round:
     layers: int
 
 
-ROUNDS = (Round(0.35, 1.0, 5), Round(0.625, 0.6, 5), Round(1.0, 0.6, 7))
+ROUNDS = (Round(0.38, 1.0, 5), Round(0.662, 0.6, 5), Round(1.0, 0.4, 7))
 
 
 @dataclass(slots=True)
