@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from threading import current_thread
 
 import pytest
 
@@ -275,3 +276,14 @@ def test_choosing_a_model_does_not_import_torch():
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert said.stdout.strip() == "[]"
+
+
+def test_a_load_computes_in_a_thread_that_ends_with_it(tiny):
+    seen = []
+
+    load(
+        ModelChoice(tiny, "tiny", ""), ON_CPU, progress=lambda _: seen.append(current_thread())
+    ).close()
+
+    assert seen
+    assert not any(thread.is_alive() for thread in seen)

@@ -4,7 +4,6 @@ import inspect
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from benchmarks.generation.jobs import Job
@@ -19,11 +18,6 @@ from hermes_ui.prompt.build import Prompt
 
 def engine_of(options: Options) -> Any:
     """Our engine as the app would load it, but for what the options ask for."""
-    with ThreadPoolExecutor(1) as loader:
-        return loader.submit(_loaded, options).result()
-
-
-def _loaded(options: Options) -> Any:
     choice = choose(str(options.folder), models_dir=ROOT / "models")
     wanted: dict[str, Any] = {"device": options.device, "dtype": options.dtype}
     if "quantize" in inspect.signature(place).parameters:

@@ -3,11 +3,14 @@
 import hashlib
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from hermes_ui.errors import EngineError, ModelError, first_line
 from hermes_ui.generation import memory
@@ -28,6 +31,8 @@ WORTH_INT8 = (
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantize = Literal["auto", "none", "int8"]
@@ -226,6 +231,33 @@ def cpu_does_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+def _in_own_thread(work: Callable[_P, _T]) -> Callable[_P, _T]:
+    """`work`, done in a thread that ends with it.
+
+    PyTorch's own threads (libgomp's) belong to the one that computed, and once all of them
+    outnumber the processors they sleep between any two products: steps of a 3B model for 8
+    users took 1.4 times as long beside those that were left from its loading.
+    """
+
+    @wraps(work)
+    def done_apart(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        result: Future[_T] = Future()
+
+        def run() -> None:
+            try:
+                result.set_result(work(*args, **kwargs))
+            except BaseException as error:
+                result.set_exception(error)
+
+        thread = threading.Thread(target=run, name="hermes-load", daemon=True)
+        thread.start()
+        thread.join()
+        return result.result()
+
+    return done_apart
+
+
+@_in_own_thread
 def load(
     choice: ModelChoice,
     placement: Placement,
@@ -240,10 +272,6 @@ def load(
 
     `cache_tokens` is the most that is kept of all prompts and replies together; 0: what fits.
     Code that comes with a model is never run, and weights are read as safetensors only.
-
-    Call it in a thread that ends. PyTorch's threads (libgomp's) belong to the thread that
-    computed, and once all of them outnumber the processors they sleep between any two
-    products: steps of a 3B model for 8 users took 1.4 times as long.
 
     Raises:
         ModelError: the folder holds no model that can be loaded; in one line.
