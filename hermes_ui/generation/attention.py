@@ -3,15 +3,15 @@
 The library's own path for CPUs masks over the keys of all running requests, and copies them
 in every layer, so that a step costs as much as everybody's context together. Here a request
 reads its own pages: where they are when they lie in a row, else out of a buffer that is used
-over and over. What float32 computes with is kept in half its memory. CPUs that multiply
-bfloat16 keep that: attention is two products then, in 0.6 times the time of PyTorch's own
-kernel over 2,048 tokens, and the likeliest token of Hermes Mini is another one in 2,000 times.
-Others keep float16, as llama.cpp does, widened on its way through the processor's cache.
+over and over. What float32 computes with is kept in half its memory: in float16, as llama.cpp
+does it, widened on its way through the processor's cache. For int8 on CPUs that multiply
+bfloat16 it is that: attention is two products then, which over 2,048 tokens take 0.6 times as
+long as PyTorch's own kernel and change the likeliest token of Hermes Mini once in 2,000 times.
 
-A query's numbers depend on its own text alone, bit for bit on CPUs: queries are cut into
-tiles at fixed places of the text, the keys end where the tile ends, and the products have
-`ROWS` rows at least (see `invariance.py`). So it makes no difference how a prompt was cut
-into steps, what was found in the cache, and who else is served.
+Where a CPU computes in float32, a query's numbers depend on its own text alone, bit for bit:
+queries are cut into tiles at fixed places of the text, the keys end where the tile ends, and
+the products have `ROWS` rows at least (see `invariance.py`). So it makes no difference how a
+prompt was cut into steps, what was found in the cache, and who else is served.
 """
 
 import math
@@ -25,13 +25,14 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from hermes_ui.generation.invariance import ROWS, rounded
-from hermes_ui.generation.paging import TILE, layered, multiplies_bfloat16
+from hermes_ui.generation.loading import cpu_does_bfloat16
+from hermes_ui.generation.paging import TILE, layered
 
 NAME = "hermes_paged"
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
-TRIED_ROWS = (4, 8, 12, 48, 192)  # of queries
+TRIED_QUERIES = (1, 2, 5, 33)
 TRIED_KEYS = (64, 320, 2048)
-COPIED_BYTES = 8 << 20  # of keys and values at a time, so that they stay in the processor
+COPIED_BYTES = 8 << 20  # about so much at a time, so that it stays in the processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,10 @@ class Step:
         self._device = allocator.cache_tensor.device
         self._cache = layered(allocator)
         kept = self._cache.dtype
-        self.in_products = kept == torch.bfloat16 and multiplies_bfloat16(self._device)
+        is_on_cpu = self._device.type == "cpu"
+        self.in_products = is_on_cpu and kept == torch.bfloat16 and cpu_does_bfloat16()
         self._read_as = kept if self.in_products else dtype
-        # A product would copy keys that do not lie in a row itself, into fresh memory.
+        # Where the heads lie apart, a product makes a copy of its own, in fresh memory.
         self._reads_in_place = kept == dtype and not self.in_products
         self._places: list[int] = []
         self._where: Tensor | None = None
@@ -210,7 +212,7 @@ def attend(
     result[:, step.tokens :] = 0
     shared = result.view(tokens, key.shape[1], -1, dim)
     scale = dim**-0.5 if scaling is None else scaling
-    kernel = _by_products if step.in_products else _by_kernel
+    kernel = by_products if step.in_products else by_kernel
     for span in step.spans:
         for part in step.shares(span):
             keys, values = step.read(layer, span, part)
@@ -235,38 +237,61 @@ def _shared_out(answer: Tensor, groups: int, tile: Tile) -> Tensor:
     return shares.permute(2, 0, 1, 3)
 
 
-def _by_kernel(asked: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
+def by_kernel(asked: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
     """PyTorch's own attention of (kv_heads, rows, head_dim) over (kv_heads, keys, head_dim)."""
     return scaled_dot_product_attention(
         asked[None], keys[None], values[None], attn_mask=mask, scale=scale
     )[0]
 
 
-def _by_products(asked: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """The same by two products in the format of the keys; the softmax is float32's."""
+def by_products(asked: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """The same by two products in the format of the keys, whose scores the softmax widens."""
+    keys, values = keys.contiguous(), values.contiguous()  # else a product copies and transposes
     scores = torch.bmm((asked * scale).to(keys.dtype), keys.mT)
     weights = (scores + mask.float()).softmax(-1).to(values.dtype)
     return torch.bmm(weights, values).to(asked.dtype)
 
 
-@torch.no_grad()
-def is_company_blind(attend_by: Kernel = _by_products) -> bool:
-    """Whether a query's answer has the same bits beside any number of other queries.
+def kept_as(model: Any, *, is_int8: bool) -> torch.dtype:
+    """The format in which the cache of `model` keeps what it computes.
 
-    PyTorch's own kernel was found to keep that in float32; products in bfloat16 are made by
-    other code on each kind of CPU, and are tried.
+    int8 loses nothing more by bfloat16, as long as products in it keep their promise: they are
+    made by other code on each kind of CPU, so they are tried.
     """
+    if model.dtype != torch.float32:
+        return model.dtype  # type: ignore[no-any-return]
+    if not (is_int8 and model.device.type == "cpu" and cpu_does_bfloat16()):
+        return torch.float16
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    is_blind = is_company_blind(heads // kv_heads, kv_heads, dim)
+    return torch.bfloat16 if is_blind else torch.float16
+
+
+@torch.no_grad()
+def is_company_blind(groups: int, kv_heads: int, dim: int, kernel: Kernel | None = None) -> bool:
+    """Whether a query gets the same bits beside any other queries and heads.
+
+    Args:
+        kernel: `by_products`, or what is tried in its place.
+    """
+    kernel = kernel or by_products
     dice = torch.Generator().manual_seed(0)
+    most = rounded(groups * TILE, ROWS)
     for keys in TRIED_KEYS:
         asked, seen, values = (
-            torch.randn(2, count, 128, generator=dice) for count in (max(TRIED_ROWS), keys, keys)
+            torch.randn(kv_heads, count, dim, generator=dice) for count in (most, keys, keys)
         )
-        seen, values = seen.bfloat16(), values.bfloat16()
-        whole = attend_by(asked, seen, values, torch.zeros(len(asked[0]), keys), 0.1)
-        for rows in TRIED_ROWS[:-1]:
-            part = attend_by(asked[:, :rows], seen, values, torch.zeros(rows, keys), 0.1)
-            if not torch.equal(part, whole[:, :rows]):
-                return False
+        seen, values, mask = seen.bfloat16(), values.bfloat16(), torch.zeros(most, keys)
+        whole = kernel(asked, seen, values, mask, dim**-0.5)
+        for count in TRIED_QUERIES:
+            rows = rounded(groups * count, ROWS)
+            for heads in {1, kv_heads}:
+                part = asked[:heads, :rows], seen[:heads], values[:heads], mask[:rows]
+                if not torch.equal(kernel(*part, dim**-0.5), whole[:heads, :rows]):
+                    return False
     return True
 
 

@@ -7,10 +7,10 @@ import torch
 
 from hermes_ui.generation import memory
 from hermes_ui.generation.drafts import LONGEST
-from hermes_ui.generation.paging import kept_as
 
 CPU_SHARE = 0.3  # of the free memory, for the cache; others live in a machine's memory too
 GPU_SHARE = 0.6
+KEPT_BYTES = 2  # of a number in the cache, see `attention.kept_as`
 SHORTEST_CONTEXT = 256  # tokens
 
 
@@ -61,7 +61,7 @@ def _affordable(model: Any) -> int:
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     numbers: int = 2 * config.num_hidden_layers * heads * head_dim  # of a token
     share = CPU_SHARE if device == "cpu" else GPU_SHARE
-    return int(_free_memory(device) * share) // (numbers * kept_as(model.dtype, device).itemsize)
+    return int(_free_memory(device) * share) // (numbers * KEPT_BYTES)
 
 
 def _free_memory(device: str) -> int:

@@ -10,10 +10,11 @@ from functools import cached_property
 from queue import Empty
 from typing import Any
 
-from transformers import ContinuousBatchingConfig, GenerationConfig
+import torch
+from transformers import GenerationConfig
 
 from hermes_ui.errors import ContextOverflow, EngineError, ModelError
-from hermes_ui.generation import attention
+from hermes_ui.generation.attention import kept_as
 from hermes_ui.generation.banned import Bans
 from hermes_ui.generation.batching import Batcher
 from hermes_ui.generation.capacity import Capacity
@@ -34,7 +35,7 @@ from hermes_ui.generation.invariance import (
     leave_activations_uncut,
     rounded,
 )
-from hermes_ui.generation.paging import SCHEDULER, multiplies_bfloat16
+from hermes_ui.generation.paging import SCHEDULER, Settings
 from hermes_ui.generation.penalties import Tally
 from hermes_ui.generation.request import Request
 from hermes_ui.generation.slots import NOTICE_S, WaitingLine
@@ -55,7 +56,13 @@ class TransformersEngine:
     ) -> None:
         _refuse_windows(model.config.get_text_config(), capacity.context_length)
         leave_activations_uncut(model)
-        self.identity = replace(identity, batch_invariant=_is_batch_invariant(model))
+        kept = kept_as(model, is_int8=bool(identity.quantization))
+        quantization = identity.quantization
+        if quantization and kept == torch.bfloat16:
+            quantization += ", attention in bfloat16"
+        self.identity = replace(
+            identity, quantization=quantization, batch_invariant=is_batch_invariant(model)
+        )
         self.context_length = capacity.context_length
         self._draft_tokens = capacity.draft_tokens
         self.stop_ids = stop_ids(model, tokenizer)
@@ -71,7 +78,8 @@ class TransformersEngine:
         self._batcher = Batcher(
             model,
             GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
-            ContinuousBatchingConfig(
+            Settings(
+                kept_as=kept,
                 page_size=PAGE_TOKENS,
                 num_blocks=blocks + capacity.max_active,
                 max_batch_tokens=rounded(max(capacity.step_tokens, capacity.max_active), ROWS),
@@ -256,13 +264,6 @@ class _Reading:
     def _ending(self) -> list[StreamEvent]:
         rest = self._detokenizer.flush()
         return [*self._reader.feed(rest), *self._reader.flush(complete=self._complete)]
-
-
-def _is_batch_invariant(model: Any) -> bool:
-    """Whether a reply is the same whoever else is served."""
-    if not is_batch_invariant(model):
-        return False
-    return not multiplies_bfloat16(model.device) or attention.is_company_blind()
 
 
 def _refuse_windows(config: Any, context_length: int) -> None:

@@ -5,11 +5,13 @@ by side where that can be had: attention then reads them where they are, without
 """
 
 import mmap
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from transformers import ContinuousBatchingConfig
 from transformers.generation.continuous_batching import cache as caching
 from transformers.generation.continuous_batching import continuous_api
 from transformers.generation.continuous_batching import scheduler as scheduling
@@ -17,7 +19,6 @@ from transformers.generation.continuous_batching.requests import RequestStatus
 
 from hermes_ui.generation.drafts import STEP_ROWS
 from hermes_ui.generation.invariance import rounded
-from hermes_ui.generation.loading import cpu_does_bfloat16
 from hermes_ui.generation.request import Requests
 
 SCHEDULER = "hermes_fifo"
@@ -26,16 +27,11 @@ TILE = 64  # tokens that attention answers together; a whole number of pages
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 
 
-def kept_as(dtype: torch.dtype, device: torch.device | str) -> torch.dtype:
-    """The format that the cache has where a model computes in `dtype` on `device`."""
-    if dtype != torch.float32:
-        return dtype
-    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float16
+@dataclass
+class Settings(ContinuousBatchingConfig):  # type: ignore[misc]
+    """The library's, and the format of the cache, which need not be the model's."""
 
-
-def multiplies_bfloat16(device: torch.device | str) -> bool:
-    """Whether `device` is a CPU on which products in bfloat16 are the fastest."""
-    return torch.device(device).type == "cpu" and cpu_does_bfloat16()
+    kept_as: torch.dtype = torch.float16
 
 
 class Untouched(TorchFunctionMode):
@@ -52,11 +48,14 @@ class Untouched(TorchFunctionMode):
 
 
 class Cache(caching.PagedAttentionCache):  # type: ignore[misc]
-    """The library's, whose format need not be the model's, and whose memory is used as it fills."""
+    """The library's, in the format of its `Settings`, and in memory that is used as it fills."""
 
-    def __init__(self, *, dtype: torch.dtype, device: torch.device, **kwargs: Any) -> None:
+    def __init__(
+        self, *, dtype: torch.dtype, continuous_batching_config: Settings, **kwargs: Any
+    ) -> None:
+        kept, settings = continuous_batching_config.kept_as, continuous_batching_config
         with Untouched():
-            super().__init__(dtype=kept_as(dtype, device), device=device, **kwargs)
+            super().__init__(dtype=kept, continuous_batching_config=settings, **kwargs)
 
 
 class Unchecked(caching.PagedAttentionMemoryHandler):  # type: ignore[misc]
