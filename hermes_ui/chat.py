@@ -25,7 +25,7 @@ SEED_BITS = 48  # survives a trip through JavaScript's numbers
 TITLE_CHARS = 60
 TITLE_LIMIT = 200  # characters of a title that somebody typed
 MESSAGE_CHARS = 100_000
-UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # PostgreSQL takes no NUL, UTF-8 no half characters
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # PostgreSQL takes no NUL, UTF-8 no lone surrogate
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class ChatService:
 
         The greeting and its alternates become the first swipes; `greeting` is shown.
         """
+        user = _storable(user)
         entry = self.catalog.entry(owner, slug)
         self.catalog.keep(owner, entry)
         persona = entry.persona
@@ -147,8 +148,8 @@ class ChatService:
         Raises:
             NothingToDo: the title has a character that cannot be kept.
         """
-        if title := _storable(" ".join(title.split()))[:TITLE_LIMIT]:
-            self.store.rename(owner, conversation_id, title)
+        if named := " ".join(_storable(title).split())[:TITLE_LIMIT]:
+            self.store.rename(owner, conversation_id, named)
         return self.store.conversation(owner, conversation_id)
 
     def switch(self, owner: str, message_id: str) -> ConversationRow:
@@ -177,11 +178,14 @@ class ChatService:
         self.store.update_settings(owner, conversation_id, {**settings, "sampling": chosen})
 
     def set_user(self, owner: str, conversation_id: str, name: str) -> None:
-        """What the persona calls the user from now on; empty: the persona's default."""
+        """What the persona calls the user from now on; empty: the persona's default.
+
+        Raises:
+            NothingToDo: the name has a character that cannot be kept.
+        """
+        named = " ".join(_storable(name).split())[:80]
         settings = self.store.conversation(owner, conversation_id).settings
-        self.store.update_settings(
-            owner, conversation_id, {**settings, "user": " ".join(name.split())[:80]}
-        )
+        self.store.update_settings(owner, conversation_id, {**settings, "user": named})
 
     def pin_latest(self, owner: str, conversation_id: str) -> None:
         """Speak with the persona's current version from now on."""

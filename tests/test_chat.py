@@ -89,6 +89,10 @@ def test_a_character_that_no_database_holds_is_named(chat, conversation, text, c
         chat.send(OWNER, conversation.id, text)
     with pytest.raises(NothingToDo, match=re.escape(named)):
         chat.rename(OWNER, conversation.id, text)
+    with pytest.raises(NothingToDo, match=re.escape(named)):
+        chat.set_user(OWNER, conversation.id, text)
+    with pytest.raises(NothingToDo, match=re.escape(named)):
+        chat.start(OWNER, "ava", user=text)
 
     assert contents(chat, conversation) == [GREETING]
     assert chat.store.conversation(OWNER, conversation.id).title == conversation.title

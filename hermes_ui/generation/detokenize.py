@@ -10,7 +10,7 @@ from hermes_ui.generation.text import TAGS
 
 LONGEST_CHARACTER = 12  # tokens that may be held back; a character has at most 4 bytes
 UNFINISHED = "\ufffd"
-NUL = "\0"  # no database has to hold it
+NUL = "\0"  # PostgreSQL holds none
 
 
 def hidden_ids(backend: Tokenizer) -> frozenset[int]:
