@@ -12,8 +12,8 @@ from training.values import drawn
 from training.world import Inventor, in_split
 
 MOST_FIELDS = 6
+APART = {"name", "first_name"}  # nobody can tell whose name is whose where both are told
 FREE_SHARE = 0.25  # of the fields bear a name that only the text explains
-APART = {"name", "first_name"}  # nobody can tell whose name is whose where both are asked for
 YES_NO_SHARE = 0.15  # of the fields at least are yes or no, which are the hardest to tell
 
 
@@ -110,7 +110,8 @@ def _aside(form: Form, inventor: Inventor) -> list[str]:
     asked, taken = {field.key for field in form.fields}, {field.value for field in form.fields}
     while True:
         field = _field(inventor)
-        if field.key not in asked and field.value not in taken:
+        is_clear = not asked | {field.key} >= APART
+        if is_clear and field.key not in asked and field.value not in taken:
             return [_line(field, _value(field, inventor), inventor)]
 
 
