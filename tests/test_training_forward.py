@@ -7,6 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from training.deepen import deepened
 from training.forward import BLOCK, Forward
 from training.muon import Muon
+from training.train import ROUNDS, rate_at
 
 
 @pytest.fixture
@@ -64,3 +65,16 @@ def test_more_layers_compute_the_same_and_all_of_them_learn(model):
 def test_layers_can_be_doubled_once_and_not_taken_away(model, layers):
     with pytest.raises(ValueError, match=f"2 layers cannot be deepened to {layers}"):
         deepened(model, layers)
+
+
+def test_the_learning_rate_rises_and_falls_in_each_round():
+    begins = 0.0
+    for part in ROUNDS:
+        first, peak, later, last = (
+            rate_at(begins + (part.ends - begins) * share) for share in (0, 0.045, 0.5, 0.999)
+        )
+
+        assert peak == pytest.approx(part.peak, rel=0.02)
+        assert max(first, last) < 0.1 * part.peak < later < peak
+        begins = part.ends
+    assert begins == 1.0

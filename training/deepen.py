@@ -13,14 +13,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 def deepened(model: LlamaForCausalLM, layers: int) -> LlamaForCausalLM:
     """`model` with `layers` layers in all, which computes the same at first.
 
-    Its last layers but one are doubled. A double reads what its original reads, but adds
-    nothing until it is trained: its output matrices are zero.
+    The layers before the last one are doubled, as many as are lacking. A double reads what its
+    original reads, but adds nothing until it is trained: its output matrices are zero.
     """
     old = model.config.num_hidden_layers
     last, extra = old - 1, layers - old
     if not 0 <= extra < old:
         raise ValueError(f"a model of {old} layers cannot be deepened to {layers}")
-    order = [*range(last - extra), *(n for n in range(last - extra, last) for _ in "ab"), last]
+    order = sorted([*range(old), *range(last - extra, last)])
     deeper = LlamaForCausalLM(LlamaConfig.from_dict(
         {**model.config.to_dict(), "num_hidden_layers": layers}
     )).to(model.device, model.dtype)  # fmt: skip

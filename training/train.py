@@ -55,10 +55,7 @@ STORY = "training.json"  # beside the model: what it was trained on
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A part of the training, at whose end there is a whole model.
-
-    The learning rate rises and falls once in it, so a run that is cut short is not lost.
-    """
+    """A part of the training, in which the learning rate rises and falls once."""
 
     ends: float  # the share of training that is done then
     peak: float  # of the learning rate
@@ -215,10 +212,11 @@ class Training:
         if self.device == "auto":
             self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.progress = Progress()
-        self._use(new_model(self.tokenizer, ROUNDS[0].layers).to(self.device))
         self.watched = watched_batches(self.encoder)
         if resumes:
             self._load()
+        else:
+            self._use(new_model(self.tokenizer, ROUNDS[0].layers).to(self.device))
 
     def run(self) -> None:
         """Train until all tokens are read, then save the model."""
@@ -230,8 +228,8 @@ class Training:
         while progress.tokens < limit:
             done = progress.tokens / limit
             longest = curriculum(corpus, done)
-            if (layers := round_at(done)[0].layers) > self.model.config.num_hidden_layers:
-                self._use(deepened(self.model, layers))
+            if self._is_too_flat(limit):
+                self._use(deepened(self.model, round_at(done)[0].layers))
             for batch in batches(corpus, self.encoder, longest, rng):
                 self._step(batch, progress.tokens / limit)
                 now = time.process_time()
@@ -242,7 +240,7 @@ class Training:
                 if now - saved > SAVE_EVERY_S:
                     saved = now
                     self._save()
-                if progress.tokens >= limit:
+                if progress.tokens >= limit or self._is_too_flat(limit):
                     break
         self._report()
         self._save()
@@ -250,6 +248,10 @@ class Training:
         story = {"tokens": progress.tokens, "steps": progress.step, "seed": options.seed,
                  "cpu_minutes": round(progress.elapsed_s / 60), "device": self.device}  # fmt: skip
         (options.out / STORY).write_text(json.dumps(story) + "\n")
+
+    def _is_too_flat(self, limit: float) -> bool:
+        """Whether the round that has begun wants more layers."""
+        return round_at(self.progress.tokens / limit)[0].layers > len(self.model.model.layers)
 
     def _use(self, model: LlamaForCausalLM) -> None:
         """Train `model` from here on."""
@@ -276,7 +278,7 @@ class Training:
         return self.forward.loss(batch.ids, batch.positions, batch.targets)
 
     def _report(self) -> None:
-        progress, recent = self.progress, self.progress.losses[-100:]
+        progress, recent = self.progress, self.progress.losses[-100:] or [math.nan]
         print(
             f"{progress.elapsed_s / 60:5.1f} min  step {progress.step:5d}  "
             f"{progress.tokens / 1e6:5.2f}M tokens  loss {sum(recent) / len(recent):.3f}",
