@@ -101,17 +101,7 @@ def test_it_says_the_name_that_its_prompt_gives(model, tokenizer):
     assert said.endswith("<|im_end|>")
 
 
-@pytest.mark.parametrize(
-    "question",
-    [
-        "Are you an AI?",
-        pytest.param(
-            "what are you?",
-            marks=pytest.mark.xfail(reason="the weights answer with the trade", strict=True),
-        ),
-        "Which model is this?",
-    ],
-)
+@pytest.mark.parametrize("question", ["Are you an AI?", "what are you?", "Which model is this?"])
 def test_it_says_what_it_is_when_asked(model, tokenizer, question):
     said = answer(model, tokenizer, question)
 
@@ -131,11 +121,11 @@ def evaluation(model, tokenizer):
 
 @pytest.mark.parametrize("fact", ["name", "trade", "place"])
 def test_it_says_what_its_prompt_gives(evaluation, exam, fact):
-    assert evaluation.score(fact, exam.facts(fact, 24)).share >= 0.9
+    assert evaluation.score(fact, exam.facts(fact, 24)).share >= 0.95
 
 
 @pytest.mark.parametrize(
-    ("kind", "share"), [pytest.param("name", 0.75, id="name"), pytest.param("food", 0.8, id="food")]
+    ("kind", "share"), [pytest.param("name", 0.83, id="name"), pytest.param("food", 0.9, id="food")]
 )
 def test_it_recalls_what_the_user_told(evaluation, kind, share):
     """Of several sets of names: some are much harder to say than others."""
@@ -146,19 +136,19 @@ def test_it_recalls_what_the_user_told(evaluation, kind, share):
 
 
 def test_it_says_what_it_is_in_most_unseen_wordings(evaluation, exam):
-    assert evaluation.score("identity", islice(exam.identity(2), 88)).share >= 0.92
+    assert evaluation.score("identity", islice(exam.identity(2), 88)).share >= 0.96
 
 
 def test_it_fills_most_forms(evaluation, exam):
-    assert evaluation.score("forms", exam.forms(24, is_form)).share >= 0.7
+    assert evaluation.score("forms", exam.forms(24, is_form)).share >= 0.8
 
 
 def test_it_fills_in_many_forms_rightly(evaluation, exam):
-    assert evaluation.score("forms", exam.forms(24, is_filled)).share >= 0.65
+    assert evaluation.score("forms", exam.forms(24, is_filled)).share >= 0.75
 
 
 def test_it_calls_the_function_that_fits(evaluation, exam):
-    assert evaluation.score("calls", exam.calls(24)).share >= 0.7
+    assert evaluation.score("calls", exam.calls(24)).share >= 0.8
 
 
 def test_it_answers_small_talk_without_a_call(evaluation, exam):
@@ -168,16 +158,16 @@ def test_it_answers_small_talk_without_a_call(evaluation, exam):
 
 
 def test_it_calls_mostly_no_function_when_none_fits(evaluation, exam):
-    assert evaluation.score("no calls", exam.no_calls(24)).share >= 0.85
+    assert evaluation.score("no calls", exam.no_calls(24)).share >= 0.9
 
 
 def test_it_says_what_a_function_gave_back(evaluation, exam):
-    assert evaluation.score("results", exam.results(24)).share >= 0.85
+    assert evaluation.score("results", exam.results(24)).share >= 0.9
 
 
 def test_it_ends_its_turns_without_loops(evaluation, exam):
     evaluation.score("chat", exam.chats(4))
     recent = [reply for _, reply in evaluation.replies[-40:]]
 
-    assert sum(reply.is_ended for reply in recent) >= 39
-    assert sum(loops(reply.ids) for reply in recent) <= 1
+    assert all(reply.is_ended for reply in recent)
+    assert sum(loops(reply.ids) for reply in recent) == 0

@@ -1,4 +1,4 @@
-"""Trains Hermes Mini from nothing: on two cores in two to three hours, on a GPU in minutes.
+"""Trains Hermes Mini from nothing: on two cores in three to four hours, on a GPU in minutes.
 
     python -m training.train                   # the model as it is shipped
     python -m training.train --tokens 3        # a quick one: three million tokens
