@@ -38,6 +38,32 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantize = Literal["auto", "none", "int8"]
 
 
+def _in_own_thread(work: Callable[_P, _T]) -> Callable[_P, _T]:
+    """`work`, done in a thread that ends with it.
+
+    PyTorch's own threads (libgomp's) belong to the one that computed, and once all of them
+    outnumber the processors they sleep between any two products: steps of a 3B model for 8
+    users took 1.4 times as long beside those that were left from its loading.
+    """
+
+    @wraps(work)
+    def done_apart(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        result: Future[_T] = Future()
+
+        def run() -> None:
+            try:
+                result.set_result(work(*args, **kwargs))
+            except BaseException as error:
+                result.set_exception(error)
+
+        thread = threading.Thread(target=run, name="hermes-load", daemon=True)
+        thread.start()
+        thread.join()
+        return result.result()
+
+    return done_apart
+
+
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
     """A folder with a whole model, its name, and why it was chosen."""
@@ -204,6 +230,7 @@ def is_int8(choice: ModelChoice, device: str, dtype: Dtype, quantize: Quantize) 
     return quantize == "int8"
 
 
+@_in_own_thread  # the kernels are tried
 def _place_in_int8(dtype: Dtype) -> Placement:
     from hermes_ui.generation.quantize import weight_bits  # noqa: PLC0415
 
@@ -229,32 +256,6 @@ def cpu_does_bfloat16() -> bool:
     import torch  # noqa: PLC0415
 
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def _in_own_thread(work: Callable[_P, _T]) -> Callable[_P, _T]:
-    """`work`, done in a thread that ends with it.
-
-    PyTorch's own threads (libgomp's) belong to the one that computed, and once all of them
-    outnumber the processors they sleep between any two products: steps of a 3B model for 8
-    users took 1.4 times as long beside those that were left from its loading.
-    """
-
-    @wraps(work)
-    def done_apart(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        result: Future[_T] = Future()
-
-        def run() -> None:
-            try:
-                result.set_result(work(*args, **kwargs))
-            except BaseException as error:
-                result.set_exception(error)
-
-        thread = threading.Thread(target=run, name="hermes-load", daemon=True)
-        thread.start()
-        thread.join()
-        return result.result()
-
-    return done_apart
 
 
 @_in_own_thread
