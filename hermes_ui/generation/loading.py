@@ -297,7 +297,9 @@ def load(
             cache_tokens=cache_tokens,
         )
         identity = _identity(choice, placement, tokenizer, quantization)
-        return TransformersEngine(model, tokenizer, identity, capacity)
+        engine = TransformersEngine(model, tokenizer, identity, capacity)
+        memory.give_back()
+        return engine
 
 
 def _tokenizer(folder: Path) -> Any:

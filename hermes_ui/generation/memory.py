@@ -1,5 +1,7 @@
 """How much memory this machine has, and how much of it a container may use."""
 
+import ctypes
+import sys
 from pathlib import Path
 
 import psutil
@@ -37,3 +39,11 @@ def _limits(cgroups: Path) -> list[tuple[int, int]]:
         except (OSError, ValueError):
             continue
     return found
+
+
+def give_back() -> None:
+    """Return what was freed to the system; glibc keeps it for the thread that is gone."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)
