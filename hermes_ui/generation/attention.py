@@ -26,7 +26,7 @@ from transformers import AttentionInterface
 
 from hermes_ui.generation.invariance import ROWS, rounded
 from hermes_ui.generation.loading import cpu_does_bfloat16
-from hermes_ui.generation.paging import TILE, layered
+from hermes_ui.generation.paging import TILE, kept_shape, layered
 
 NAME = "hermes_paged"
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
@@ -263,21 +263,18 @@ def kept_as(model: Any, *, is_int8: bool) -> torch.dtype:
     if not (is_int8 and model.device.type == "cpu" and cpu_does_bfloat16()):
         return torch.float16
     config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    is_blind = is_company_blind(heads // kv_heads, kv_heads, dim)
+    kv_heads, dim = kept_shape(config)
+    is_blind = is_company_blind(config.num_attention_heads // kv_heads, kv_heads, dim)
     return torch.bfloat16 if is_blind else torch.float16
 
 
 @torch.no_grad()
-def is_company_blind(groups: int, kv_heads: int, dim: int, kernel: Kernel | None = None) -> bool:
+def is_company_blind(groups: int, kv_heads: int, dim: int, kernel: Kernel = by_products) -> bool:
     """Whether a query gets the same bits beside any other queries and heads.
 
     Args:
         kernel: `by_products`, or what is tried in its place.
     """
-    kernel = kernel or by_products
     dice = torch.Generator().manual_seed(0)
     most = rounded(groups * TILE, ROWS)
     for keys in TRIED_KEYS:

@@ -7,6 +7,7 @@ import torch
 
 from hermes_ui.generation import memory
 from hermes_ui.generation.drafts import LONGEST
+from hermes_ui.generation.paging import kept_shape
 
 CPU_SHARE = 0.3  # of the free memory, for the cache; others live in a machine's memory too
 GPU_SHARE = 0.6
@@ -57,8 +58,7 @@ class Capacity:
 def _affordable(model: Any) -> int:
     """Tokens of cache that fit into the memory."""
     config, device = model.config.get_text_config(), model.device.type
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads, head_dim = kept_shape(config)
     numbers: int = 2 * config.num_hidden_layers * heads * head_dim  # of a token
     share = CPU_SHARE if device == "cpu" else GPU_SHARE
     return int(_free_memory(device) * share) // (numbers * KEPT_BYTES)

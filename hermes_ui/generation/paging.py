@@ -27,6 +27,13 @@ TILE = 64  # tokens that attention answers together; a whole number of pages
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 
 
+def kept_shape(config: Any) -> tuple[int, int]:
+    """How many heads have keys and values of their own, and how wide they are."""
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    return kv_heads, getattr(config, "head_dim", None) or config.hidden_size // heads
+
+
 @dataclass
 class Settings(ContinuousBatchingConfig):  # type: ignore[misc]
     """The library's, and the format of the cache, which need not be the model's."""
@@ -50,12 +57,10 @@ class Untouched(TorchFunctionMode):
 class Cache(caching.PagedAttentionCache):  # type: ignore[misc]
     """The library's, in the format of its `Settings`, and in memory that is used as it fills."""
 
-    def __init__(
-        self, *, dtype: torch.dtype, continuous_batching_config: Settings, **kwargs: Any
-    ) -> None:
-        kept, settings = continuous_batching_config.kept_as, continuous_batching_config
+    def __init__(self, **kwargs: Any) -> None:
+        settings: Settings = kwargs["continuous_batching_config"]
         with Untouched():
-            super().__init__(dtype=kept, continuous_batching_config=settings, **kwargs)
+            super().__init__(**kwargs | {"dtype": settings.kept_as})
 
 
 class Unchecked(caching.PagedAttentionMemoryHandler):  # type: ignore[misc]

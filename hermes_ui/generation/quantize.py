@@ -160,6 +160,7 @@ def _blocks(rows: int) -> Iterator[slice]:
 def _whole_numbers(weight: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """int8 within ±`most`, and the scale of each row (rows, 1), float32."""
     exact = weight.to(torch.float32, copy=True)
+    # As `_loudest`, without a second copy of what may be 100 MB.
     highest, lowest = exact.amax(-1, keepdim=True), exact.amin(-1, keepdim=True)
     scales = torch.maximum(highest, lowest.neg_()).clamp_min_(TINY).div_(most)
     return exact.div_(scales).round_().to(torch.int8), scales
