@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from hermes_ui.generation.attention import TILE, by_kernel, by_products, is_company_blind
 from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import EngineIdentity, Finish
 from hermes_ui.generation.invariance import Uncut, is_batch_invariant
 from hermes_ui.generation.local import TransformersEngine
+from hermes_ui.generation.paging import TILE
 from hermes_ui.generation.quantize import Int8Linear, is_available
 from hermes_ui.generation.settling import quantize, text_ids
 from hermes_ui.generation.streaming import Reading
@@ -223,26 +223,3 @@ def test_a_layer_that_looks_at_its_company_is_found_out(make_model):
     model.model.layers[1].mlp.gate_proj = Norm(64, 129)
 
     assert not is_batch_invariant(model)
-
-
-def test_attention_that_looks_at_its_company_is_found_out():
-    def attend(asked, keys, values, mask, scale):
-        return asked / asked.abs().amax((1, 2), keepdim=True)
-
-    assert not is_company_blind(2, 2, 64, attend)
-
-
-@pytest.mark.parametrize(("queries", "keys"), [(1, 64), (1, 640), (13, 320)])
-def test_products_in_bfloat16_are_attention(queries, keys):
-    dice = torch.Generator().manual_seed(1)
-    asked, seen, values = (
-        torch.randn(2, count, 64, generator=dice) for count in (queries * 3, keys, keys)
-    )
-    places = torch.arange(keys - queries, keys).repeat(3)
-    mask = torch.zeros(queries * 3, keys)
-    mask.masked_fill_(torch.arange(keys) > places[:, None], -torch.inf)
-
-    exact = by_kernel(asked, seen, values, mask, 0.125)
-    quick = by_products(asked, seen.bfloat16(), values.bfloat16(), mask, 0.125)
-
-    torch.testing.assert_close(quick, exact, rtol=0.03, atol=0.03)

@@ -146,6 +146,7 @@ class Runner(ModelRunner):  # type: ignore[misc]
         self._scheduler = processor.scheduler
         self._scratch = attention.Scratch()
         self._dtype = processor.model_dtype
+        self._kind = processor.cb_config.step
         self._heads = int(processor.config.num_attention_heads)
         self._row_unit = row_unit
         self.pad_inputs = row_unit > 1
@@ -158,17 +159,18 @@ class Runner(ModelRunner):  # type: ignore[misc]
     def compute_batch(self, model: nn.Module, batch_data: dict[str, Any]) -> None:
         (allocator,) = self.cache.cache_allocators.values()
         batch = self.inputs_and_outputs.requests_in_batch
-        batch_data["step"] = attention.planned(
-            allocator,
-            self._scratch,
-            batch,
-            self._heads // allocator.num_key_value_heads,
-            self._dtype,
-        )
+        batch_data["step"] = self._planned(allocator, batch)
         batch_data["logits_indices"] = self._asked(batch).to(batch_data["logits_indices"].device)
         super().compute_batch(model, batch_data)
         for each in batch:
             self._scheduler.settle_draft(each)
+
+    def _planned(self, allocator: Any, batch: Sequence[Any]) -> attention.Step:
+        groups = self._heads // allocator.num_key_value_heads
+        step: attention.Step = self._kind(allocator, self._scratch, groups, self._dtype)
+        for each in batch:
+            step.add(each.state.request_id, each.query_length, each.state.position_offset)
+        return step
 
     def _asked(self, batch: Sequence[Any]) -> Tensor:
         """The places of the step's tokens whose next token is wanted, and padding."""

@@ -14,7 +14,7 @@ import torch
 from transformers import GenerationConfig
 
 from hermes_ui.errors import ContextOverflow, EngineError, ModelError
-from hermes_ui.generation.attention import kept_as
+from hermes_ui.generation.attention import Step
 from hermes_ui.generation.banned import Bans
 from hermes_ui.generation.batching import Batcher
 from hermes_ui.generation.capacity import Capacity
@@ -40,6 +40,7 @@ from hermes_ui.generation.penalties import Tally
 from hermes_ui.generation.request import Request
 from hermes_ui.generation.slots import NOTICE_S, WaitingLine
 from hermes_ui.generation.text import ReplyReader
+from hermes_ui.generation.tiles import TiledStep
 from hermes_ui.generation.vocabulary import Vocabulary
 from hermes_ui.params import SamplingParams
 from hermes_ui.prompt.build import Prompt
@@ -56,10 +57,10 @@ class TransformersEngine:
     ) -> None:
         _refuse_windows(model.config.get_text_config(), capacity.context_length)
         leave_activations_uncut(model)
-        kept = kept_as(model, is_int8=bool(identity.quantization))
+        step, kept = _attention(model, is_int8=bool(identity.quantization))
         quantization = identity.quantization
-        if quantization and kept == torch.bfloat16:
-            quantization += ", attention in bfloat16"
+        if step is not TiledStep:
+            quantization += ", keys and values in bfloat16"
         self.identity = replace(
             identity, quantization=quantization, batch_invariant=is_batch_invariant(model)
         )
@@ -80,6 +81,7 @@ class TransformersEngine:
             GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
             Settings(
                 kept_as=kept,
+                step=step,
                 page_size=PAGE_TOKENS,
                 num_blocks=blocks + capacity.max_active,
                 max_batch_tokens=rounded(max(capacity.step_tokens, capacity.max_active), ROWS),
@@ -264,6 +266,18 @@ class _Reading:
     def _ending(self) -> list[StreamEvent]:
         rest = self._detokenizer.flush()
         return [*self._reader.feed(rest), *self._reader.flush(complete=self._complete)]
+
+
+def _attention(model: Any, *, is_int8: bool) -> tuple[type[Step], torch.dtype]:
+    """How the steps of `model` attend, and in which format its cache keeps what it computes."""
+    if model.dtype != torch.float32:
+        return TiledStep, model.dtype
+    if is_int8:
+        from hermes_ui.generation.kernel import KernelStep, is_available  # noqa: PLC0415  # seconds
+
+        if is_available():
+            return KernelStep, torch.bfloat16
+    return TiledStep, torch.float16
 
 
 def _refuse_windows(config: Any, context_length: int) -> None:

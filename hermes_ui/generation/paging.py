@@ -36,9 +36,13 @@ def kept_shape(config: Any) -> tuple[int, int]:
 
 @dataclass
 class Settings(ContinuousBatchingConfig):  # type: ignore[misc]
-    """The library's, and the format of the cache, which need not be the model's."""
+    """The library's, the format of the cache, which need not be the model's, and who reads it.
+
+    `step` is a class of `attention.Step`.
+    """
 
     kept_as: torch.dtype = torch.float16
+    step: type[Any] = object
 
 
 class Untouched(TorchFunctionMode):

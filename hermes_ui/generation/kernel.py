@@ -1,0 +1,274 @@
+"""Attention of int8 models on CPUs: one kernel for all requests, compiled by numba.
+
+It reads each request's own pages where they are, which with PyTorch's attention takes a copy
+in every layer. Keys and values are kept in bfloat16, in half of float32's memory, and widened
+as they are read; all sums are in float32.
+
+Each query is added up alone, in an order that its place in the text decides, so that its
+numbers are the same in any company, on any number of threads, and however a prompt was cut.
+"""
+
+import ctypes
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import carray, cfunc, njit, types
+from numba.extending import intrinsic
+from torch import Tensor
+
+from hermes_ui.generation.attention import Step
+
+QUERIES = 8  # of a request that are answered together, at most
+FAST = {"contract", "reassoc", "nsz"}  # sums in vectors; what is no number stays none
+NUMBERS = ("kv_heads", "groups", "dim", "page_tokens", "pages", "query_head", "query_token",
+           "longest", "runs", "query", "result", "cache", "plan", "scratch")  # fmt: skip
+# What a layer's call is told: sizes, strides of the query in numbers, and addresses.
+CALL = np.dtype([*((name, np.int64) for name in NUMBERS), ("scale", np.float32)])
+# Queries of one request: their first token in the batch and in the text, how many, and where
+# the numbers of the request's pages lie.
+RUN = np.dtype([(name, np.int64) for name in ("token", "place", "count", "table")])
+
+WHOLE = 1 << 40  # numbers; more than an array has whose end nobody asks for
+ZERO, ONE = np.float32(0), np.float32(1)
+LOG2_E = np.float32(1.4426950408889634)
+SMALLEST = np.float32(-126)  # the exponent of the smallest normal number
+# 2 ** x for x of 0 to 1: its interpolation in six Chebyshev nodes, off by 1e-7 at most.
+POWER = tuple(map(np.float32, (0.99999990, 0.69315449, 0.24014182, 0.05586034, 0.00894959,
+                               0.00189375)))  # fmt: skip
+
+
+@intrinsic
+def _pointer(typing: Any, address: Any) -> Any:
+    """An address as numba takes one."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
+
+    return types.voidptr(types.int64), generate
+
+
+@intrinsic
+def _as_float(typing: Any, bits: Any) -> Any:
+    """The float32 of these bits."""
+    return types.float32(types.uint32), lambda _, builder, __, values: builder.bitcast(
+        values[0], ir.FloatType()
+    )
+
+
+@intrinsic
+def _as_bits(typing: Any, number: Any) -> Any:
+    """The bits of a float32."""
+    return types.int32(types.float32), lambda _, builder, __, values: builder.bitcast(
+        values[0], ir.IntType(32)
+    )
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _widen(narrow: Any, wide: Any) -> None:
+    """bfloat16, as its bits, to float32."""
+    for i in range(len(narrow)):
+        wide[i] = _as_float(np.uint32(narrow[i]) << np.uint32(16))
+
+
+@njit
+def _row(rows: Any, number: int, dim: int) -> Any:
+    """One of the `rows` of `dim` that lie in a row."""
+    return rows[number * dim : (number + 1) * dim]
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _products(query: Any, keys: Any, scores: Any) -> None:
+    """`scores` of a query for each of the keys that lie in a row, a multiple of four."""
+    dim = len(query)
+    for j in range(0, len(scores), 4):
+        a, b, c, d = ZERO, ZERO, ZERO, ZERO
+        k0, k1 = _row(keys, j, dim), _row(keys, j + 1, dim)
+        k2, k3 = _row(keys, j + 2, dim), _row(keys, j + 3, dim)
+        for i in range(dim):
+            a += query[i] * k0[i]
+            b += query[i] * k1[i]
+            c += query[i] * k2[i]
+            d += query[i] * k3[i]
+        scores[j], scores[j + 1], scores[j + 2], scores[j + 3] = a, b, c, d
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _softmax(scores: Any, scale: Any) -> None:
+    """Of `scores` times `scale`, in place."""
+    most = scores[0]
+    for i in range(len(scores)):
+        most = max(most, scores[i])
+    total = ZERO
+    for i in range(len(scores)):
+        power = max((scores[i] - most) * (scale * LOG2_E), SMALLEST)
+        whole = np.floor(power)
+        x = power - whole
+        part = POWER[3] + x * (POWER[4] + x * POWER[5])
+        part = POWER[0] + x * (POWER[1] + x * (POWER[2] + x * part))
+        weight = _as_float(np.uint32(_as_bits(part) + (np.int32(whole) << np.int32(23))))
+        scores[i] = weight
+        total += weight
+    for i in range(len(scores)):
+        scores[i] *= ONE / total
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _mix(weights: Any, values: Any, result: Any) -> None:
+    """Add the values, which lie in a row, by their weights, eight at a time."""
+    dim, count = len(result), len(weights)
+    eights = count // 8 * 8
+    for j in range(0, eights, 8):
+        w = weights[j : j + 8]
+        w0, w1, w2, w3, w4, w5, w6, w7 = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
+        v0, v1 = _row(values, j, dim), _row(values, j + 1, dim)
+        v2, v3 = _row(values, j + 2, dim), _row(values, j + 3, dim)
+        v4, v5 = _row(values, j + 4, dim), _row(values, j + 5, dim)
+        v6, v7 = _row(values, j + 6, dim), _row(values, j + 7, dim)
+        for i in range(dim):
+            first = (w0 * v0[i] + w1 * v1[i]) + (w2 * v2[i] + w3 * v3[i])
+            last = (w4 * v4[i] + w5 * v5[i]) + (w6 * v6[i] + w7 * v7[i])
+            result[i] += first + last
+    for j in range(eights, count):
+        weight, row = weights[j], _row(values, j, dim)
+        for i in range(dim):
+            result[i] += weight * row[i]
+
+
+@njit(error_model="numpy")
+def _answer(call: Any, run: Any, head: Any, scratch: Any) -> None:
+    """A run of queries of one request, for one head of keys."""
+    dim, groups, size, count, place = call.dim, call.groups, call.page_tokens, run.count, run.place
+    width, half = size * dim, call.kv_heads * call.pages * size * dim
+    longest = call.longest
+    page, scores = scratch[:width], scratch[width:]
+    cache = carray(_pointer(call.cache), (2 * half,), np.uint16)
+    table = carray(_pointer(run.table), (place + count,), np.int64)
+    query = carray(_pointer(call.query), (WHOLE,), np.float32)
+    result = carray(_pointer(call.result), (WHOLE,), np.float32)
+    pages = (place + count + size - 1) // size
+    for number in range(pages):
+        at, seen = (head * call.pages + table[number]) * width, number * size
+        _widen(cache[at : at + width], page)
+        for row in range(groups * count):
+            group, token = row // count, row % count
+            if seen <= place + token:
+                asks = (head * groups + group) * call.query_head
+                asks += (run.token + token) * call.query_token
+                to = row * longest + seen
+                _products(query[asks : asks + dim], page, scores[to : to + size])
+    heads = call.kv_heads * groups
+    for row in range(groups * count):
+        group, token = row // count, row % count
+        at = row * longest
+        _softmax(scores[at : at + place + token + 1], call.scale)
+        to = ((run.token + token) * heads + head * groups + group) * dim
+        result[to : to + dim] = ZERO
+    for number in range(pages):
+        at, seen = half + (head * call.pages + table[number]) * width, number * size
+        _widen(cache[at : at + width], page)
+        for row in range(groups * count):
+            group, token = row // count, row % count
+            used = min(size, place + token + 1 - seen)
+            if used > 0:
+                at, to = row * longest + seen, (run.token + token) * heads + head * groups + group
+                _mix(scores[at : at + used], page, result[to * dim : (to + 1) * dim])
+
+
+class _OpenMP:
+    """The threads that PyTorch computes with; others would wait for them to go to sleep."""
+
+    def __init__(self) -> None:
+        """
+        Raises:
+            OSError, AttributeError: PyTorch has no such threads here (Windows).
+        """
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        self.number, self.count = library.omp_get_thread_num, library.omp_get_num_threads
+        self.number.argtypes = self.count.argtypes = []
+        self.number.restype = self.count.restype = ctypes.c_int
+        self._parallel = library.GOMP_parallel
+        self._parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        self._parallel.restype = None
+
+    def run(self, function: int, data: int) -> None:
+        """Have each thread call the C function at `function` with `data`."""
+        self._parallel(function, data, torch.get_num_threads(), 0)
+
+
+@functools.cache
+def _compiled() -> Callable[[int], None]:
+    """Answers the call at an address; the first time takes seconds.
+
+    Raises:
+        OSError, AttributeError: as `_OpenMP`.
+    """
+    openmp = _OpenMP()
+    thread_number, thread_count = openmp.number, openmp.count
+
+    @cfunc(types.void(types.voidptr))
+    def part(data: Any) -> None:
+        """This thread's share: every so-manieth head of a run."""
+        call = carray(data, (1,), CALL)[0]
+        runs = carray(_pointer(call.plan), (call.runs,), RUN)
+        number, count = thread_number(), thread_count()
+        room = call.page_tokens * call.dim + QUERIES * call.groups * call.longest
+        scratch = carray(_pointer(call.scratch), (count * room,), np.float32)
+        own = scratch[number * room : (number + 1) * room]
+        for task in range(number, call.runs * call.kv_heads, count):
+            _answer(call, runs[task // call.kv_heads], task % call.kv_heads, own)
+
+    return lambda call: openmp.run(part.address, call)
+
+
+def is_available() -> bool:
+    """Whether the kernel runs here; compiles it."""
+    try:
+        _compiled()
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+class KernelStep(Step):
+    """A step that is answered at once; the cache is bfloat16, queries are float32.
+
+    Pages hold a multiple of four tokens.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._runs: list[tuple[int, int, int, int]] = []
+        self._tables: list[Tensor] = []  # kept until the step is over
+        self._longest = 0
+
+    def _plan(self, table: list[int], new: int, length: int) -> None:
+        pages = torch.tensor(table)
+        self._tables.append(pages)
+        for done in range(0, new, QUERIES):
+            count = min(QUERIES, new - done)
+            place = length - new + done
+            self._runs.append((self.tokens + done, place, count, pages.data_ptr()))
+        size = self._allocator.tokens_per_page
+        self._longest = max(self._longest, -(-length // size) * size)
+
+    def answer(self, layer: int, query: Tensor, scale: float) -> Tensor:
+        _, heads, tokens, dim = query.shape
+        query = query if query.stride(-1) == 1 else query.contiguous()
+        result = query.new_empty(1, tokens, heads, dim)
+        cache = self._of(layer)
+        _, kv_heads, pages, size, _ = cache.shape
+        runs = np.array(self._runs, dtype=RUN)
+        room = size * dim + QUERIES * self._groups * self._longest
+        scratch = self._scratch.buffer((torch.get_num_threads(), room), torch.float32, self._device)
+        call = np.array((
+            kv_heads, self._groups, dim, size, pages, query.stride(1), query.stride(2),
+            self._longest, len(runs), query.data_ptr(), result.data_ptr(), cache.data_ptr(),
+            runs.ctypes.data, scratch.data_ptr(), scale,
+        ), dtype=CALL)  # fmt: skip
+        _compiled()(call.ctypes.data)
+        return result
