@@ -64,6 +64,17 @@ def engine_of(model, capacity=CAPACITY):
     )
 
 
+def test_int8_attends_in_the_kernel(make_model):
+    model = make_model()
+    is_int8 = any(isinstance(module, Int8Linear) for module in model.modules())
+
+    with closing(engine_of(model)) as engine:
+        kept = engine._batcher.batch_processor.cache.cache_allocators
+
+    (allocator,) = kept.values()
+    assert allocator.cache_tensor.dtype == (torch.bfloat16 if is_int8 else torch.float16)
+
+
 def requests(dice, count):
     words = ["the", "lamp", "harbour", "calm", "🙂", "wall", "friend", "sea"]
     for seed in range(count):

@@ -7,12 +7,19 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from hermes_ui.generation.attention import Scratch
-from hermes_ui.generation.kernel import KernelStep, is_available
 from hermes_ui.generation.paging import layered
+from hermes_ui.generation.quantize import is_available as has_int8
+from tests.required import skip_or_fail
 
-pytestmark = pytest.mark.skipif(not is_available(), reason="PyTorch has no OpenMP threads here")
+PAGE, PAGES, KV_HEADS, LAYERS = 32, 24, 2, 2
+TABLES = {"a": [7, 2, 19, 4, 5, 6], "b": [0, 1], "c": [9, 11, 10]}
 
-PAGE, PAGES, KV_HEADS, GROUPS, DIM, LAYERS = 32, 24, 2, 3, 64, 2
+
+@pytest.fixture(scope="module", autouse=True)
+def _kernel():
+    kernel = pytest.importorskip("hermes_ui.generation.kernel")
+    if not (has_int8() and kernel.is_available()):
+        skip_or_fail("what int8 attends with")
 
 
 @pytest.fixture
@@ -20,24 +27,31 @@ def dice():
     return torch.Generator().manual_seed(1)
 
 
-@pytest.fixture
-def allocator(dice):
+def allocator_of(dice, dim=64):
     """The library's, with a page more for what is thrown away, full of numbers."""
-    shape = (LAYERS * 2 * KV_HEADS * (PAGES + 1) * PAGE, KV_HEADS, DIM)
+    shape = (LAYERS * 2 * (PAGES + 1) * PAGE, KV_HEADS, dim)
     return SimpleNamespace(
-        cache_tensor=torch.randn(shape[0] // KV_HEADS, *shape[1:], generator=dice).bfloat16(),
+        cache_tensor=torch.randn(shape, generator=dice).bfloat16(),
         layer_indices=list(range(LAYERS)),
         tokens_per_page=PAGE,
         blocks_per_sector=PAGES,
-        block_table={"a": [7, 2, 19, 4, 5, 6], "b": [0, 1], "c": [9, 11, 10]},
+        block_table=TABLES,
     )
 
 
-def step_of(allocator, requests):
-    step = KernelStep(allocator, Scratch(), GROUPS, torch.float32)
+def step_of(allocator, requests, groups=3):
+    from hermes_ui.generation.kernel import KernelStep  # noqa: PLC0415  # not on every machine
+
+    step = KernelStep(allocator, Scratch(), groups, torch.float32)
     for name, new, length in requests:
         step.add(name, new, length)
     return step
+
+
+def query_of(dice, tokens, groups=3, dim=64):
+    """As a layer splits it: token by token, and at times out of a wider row."""
+    wide = torch.randn(1, tokens, KV_HEADS * groups, 2 * dim, generator=dice)
+    return wide.transpose(1, 2)[..., :dim]
 
 
 def exact(cache, table, query, length):
@@ -51,53 +65,74 @@ def exact(cache, table, query, length):
     return answer[0].transpose(0, 1)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_it_is_attention_over_each_ones_own_pages(allocator, dice, threads):
-    requests = [("a", 1, 170), ("b", 37, 37), ("c", 20, 96)]
-    step = step_of(allocator, requests)
-    query = torch.randn(1, KV_HEADS * GROUPS, step.tokens + 2, DIM, generator=dice)
+@pytest.fixture
+def threads():
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        answer = step.answer(1, query, DIM**-0.5)
-    finally:
-        torch.set_num_threads(before)
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("count", "groups", "dim"), [(1, 3, 64), (2, 1, 80), (5, 8, 128)])
+def test_it_is_attention_over_each_ones_own_pages(dice, threads, count, groups, dim):
+    allocator = allocator_of(dice, dim)
+    requests = [("a", 1, 170), ("b", 37, 37), ("c", 20, 96)]
+    step = step_of(allocator, requests, groups)
+    query = query_of(dice, step.tokens + 2, groups, dim)
+    threads(count)
+
+    answer = step.answer(1, query, dim**-0.5)
 
     cache, at = layered(allocator)[1], 0
     for name, new, length in requests:
-        wanted = exact(cache, allocator.block_table[name], query[0, :, at : at + new], length)
+        wanted = exact(cache, TABLES[name], query[0, :, at : at + new], length)
         torch.testing.assert_close(answer[0, at : at + new], wanted, rtol=1e-5, atol=1e-5)
         at += new
 
 
+def test_what_is_written_is_what_is_read(dice):
+    allocator = allocator_of(dice)
+    step = step_of(allocator, [("a", 1, 170), ("c", 3, 66)])
+    before = layered(allocator)[1].clone()
+    key, value = torch.randn(2, 1, KV_HEADS, 6, 64, generator=dice)
+
+    step.write(1, key, value)
+
+    pages, places = layered(allocator)[1], [(6, 9), (11, 31), (10, 0), (10, 1)]
+    for token, (page, at) in enumerate(places):
+        assert torch.equal(pages[0, :, page, at], key[0, :, token].bfloat16())
+        assert torch.equal(pages[1, :, page, at], value[0, :, token].bfloat16())
+    changed = (pages != before).any(-1).any(0).any(0).nonzero().tolist()
+    assert {tuple(place) for place in changed} == {*places, (PAGES, 0)}
+
+
 @pytest.mark.parametrize("strength", [0.0, 1e-3, 30.0, 1e4])
-def test_weak_and_strong_scores_are_weighed_as_exactly(allocator, dice, strength):
-    step = step_of(allocator, [("a", 4, 130)])
-    query = torch.randn(1, KV_HEADS * GROUPS, 4, DIM, generator=dice) * strength
+def test_weak_and_strong_scores_are_weighed_as_exactly(dice, strength):
+    allocator = allocator_of(dice)
+    query = query_of(dice, 4) * strength
 
-    answer = step.answer(0, query, DIM**-0.5)
+    answer = step_of(allocator, [("a", 4, 130)]).answer(0, query, 64**-0.5)
 
-    wanted = exact(layered(allocator)[0], allocator.block_table["a"], query[0], 130)
+    wanted = exact(layered(allocator)[0], TABLES["a"], query[0], 130)
     torch.testing.assert_close(answer[0], wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_a_query_has_the_same_bits_in_any_cut_and_on_any_number_of_threads(allocator, dice):
-    query = torch.randn(1, KV_HEADS * GROUPS, 64, DIM, generator=dice)
-    whole = step_of(allocator, [("b", 64, 64)]).answer(0, query, 0.1)
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            for length in (1, 7, 31, 32, 33, 64):
-                step = step_of(allocator, [("a", 1, 9), ("b", 1, length)])
-                asked = torch.cat((query[:, :, :1], query[:, :, length - 1 : length]), 2)
-                assert torch.equal(step.answer(0, asked, 0.1)[0, 1], whole[0, length - 1])
-    finally:
-        torch.set_num_threads(before)
+@pytest.mark.parametrize("groups", [1, 3, 4])
+def test_a_query_has_the_same_bits_in_any_cut_and_on_any_number_of_threads(dice, threads, groups):
+    allocator = allocator_of(dice)
+    query = query_of(dice, 64, groups)
+    whole = step_of(allocator, [("b", 64, 64)], groups).answer(0, query, 0.1)
+    for count, cuts in ((1, (1, 6, 25, 1, 31)), (3, (3, 29, 32)), (2, (33, 9, 22))):
+        threads(count)
+        end = 0
+        for new in cuts:
+            end += new
+            step = step_of(allocator, [("a", 1, 9), ("b", new, end)], groups)
+            asked = torch.cat((query[:, :, :1], query[:, :, end - new : end]), 2)
+            assert torch.equal(step.answer(0, asked, 0.1)[0, 1:], whole[0, end - new : end])
 
 
-def test_what_is_behind_a_query_is_not_looked_at(allocator, dice):
-    query = torch.randn(1, KV_HEADS * GROUPS, 1, DIM, generator=dice)
+def test_what_is_behind_a_query_is_not_looked_at(dice):
+    allocator, query = allocator_of(dice), query_of(dice, 1)
     step = step_of(allocator, [("b", 1, 40)])
     before = step.answer(0, query, 0.1)
     layered(allocator)[0][:, :, 1, 8:] = torch.nan
@@ -105,9 +140,20 @@ def test_what_is_behind_a_query_is_not_looked_at(allocator, dice):
     assert torch.equal(step.answer(0, query, 0.1), before)
 
 
-def test_what_is_no_number_stays_none(allocator, dice):
-    query = torch.randn(1, KV_HEADS * GROUPS, 1, DIM, generator=dice)
-    step = step_of(allocator, [("b", 1, 40)])
-    layered(allocator)[0][:, :, 0, 3] = torch.nan
+@pytest.mark.parametrize("where", [0, 3, 31])
+@pytest.mark.parametrize("part", ["keys", "values"])
+def test_what_is_no_number_stays_none(dice, part, where):
+    allocator = allocator_of(dice)
+    layered(allocator)[0][["keys", "values"].index(part), :, 0, where] = torch.nan
 
-    assert step.answer(0, query, 0.1).isnan().all()
+    answer = step_of(allocator, [("b", 1, 40)]).answer(0, query_of(dice, 1), 0.1)
+
+    assert answer.isnan().all()
+
+
+@pytest.mark.parametrize(("heads", "dim"), [(6, 32), (5, 64)])
+def test_a_query_that_does_not_fit_the_cache_is_an_error(dice, heads, dim):
+    step = step_of(allocator_of(dice), [("b", 1, 40)])
+
+    with pytest.raises(ValueError, match="no query of"):
+        step.answer(0, torch.randn(1, heads, 1, dim), 0.1)

@@ -226,6 +226,15 @@ def test_a_model_that_forgets_is_refused(folder, engine):
         TransformersEngine(windowed(folder, 128), byte_tokenizer(), engine.identity, capacity)
 
 
+def test_a_model_that_caps_its_scores_is_refused(folder, engine):
+    capacity = Capacity(256, max_active=1, max_waiting=1, cache_tokens=256, step_tokens=64)
+    model = LlamaForCausalLM.from_pretrained(folder)
+    model.config.attn_logit_softcapping = 50.0
+
+    with pytest.raises(ModelError, match="in a way that is not done here"):
+        TransformersEngine(model, byte_tokenizer(), engine.identity, capacity)
+
+
 def test_no_thread_is_left_after_close(folder):
     before = set(threading.enumerate())
     engine = load(ModelChoice(folder, "tiny", ""), ON_CPU)

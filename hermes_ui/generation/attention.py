@@ -54,6 +54,11 @@ class Step(ABC):
         self._where: Tensor | None = None
         self.tokens = 0
 
+    @staticmethod
+    @abstractmethod
+    def kept_as(dtype: torch.dtype) -> torch.dtype:
+        """The format in which the cache keeps what a model computes in `dtype`."""
+
     def add(self, request_id: str, new: int, length: int) -> None:
         """The next request of the batch: `new` tokens, with which it has `length`."""
         table: list[int] = self._allocator.block_table[request_id]

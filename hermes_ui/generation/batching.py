@@ -146,7 +146,7 @@ class Runner(ModelRunner):  # type: ignore[misc]
         self._scheduler = processor.scheduler
         self._scratch = attention.Scratch()
         self._dtype = processor.model_dtype
-        self._kind = processor.cb_config.step
+        self._step_class = processor.cb_config.step
         self._heads = int(processor.config.num_attention_heads)
         self._row_unit = row_unit
         self.pad_inputs = row_unit > 1
@@ -167,7 +167,7 @@ class Runner(ModelRunner):  # type: ignore[misc]
 
     def _planned(self, allocator: Any, batch: Sequence[Any]) -> attention.Step:
         groups = self._heads // allocator.num_key_value_heads
-        step: attention.Step = self._kind(allocator, self._scratch, groups, self._dtype)
+        step: attention.Step = self._step_class(allocator, self._scratch, groups, self._dtype)
         for each in batch:
             step.add(each.state.request_id, each.query_length, each.state.position_offset)
         return step

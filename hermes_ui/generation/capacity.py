@@ -11,7 +11,7 @@ from hermes_ui.generation.paging import kept_shape
 
 CPU_SHARE = 0.3  # of the free memory, for the cache; others live in a machine's memory too
 GPU_SHARE = 0.6
-KEPT_BYTES = 2  # of a number in the cache, see `local._attention`
+KEPT_BYTES = 2  # of a number in the cache, see `attention.Step.kept_as`
 SHORTEST_CONTEXT = 256  # tokens
 
 

@@ -1,6 +1,7 @@
 """`TransformersEngine`: a model in this process, many replies at once."""
 
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from hermes_ui.errors import ContextOverflow, EngineError, ModelError
+from hermes_ui.errors import ContextOverflow, EngineError, ModelError, first_line
 from hermes_ui.generation.attention import Step
 from hermes_ui.generation.banned import Bans
 from hermes_ui.generation.batching import Batcher
@@ -37,6 +38,7 @@ from hermes_ui.generation.invariance import (
 )
 from hermes_ui.generation.paging import SCHEDULER, Settings
 from hermes_ui.generation.penalties import Tally
+from hermes_ui.generation.quantize import Int8Linear
 from hermes_ui.generation.request import Request
 from hermes_ui.generation.slots import NOTICE_S, WaitingLine
 from hermes_ui.generation.text import ReplyReader
@@ -48,6 +50,8 @@ from hermes_ui.prompt.chatml import IM_END, PieceEncoder, Pieces, with_bos
 
 PAGE_TOKENS = 32  # what prompts have in common is found again in steps of this
 
+_log = logging.getLogger(__name__)
+
 
 class TransformersEngine:
     """Keeps the engine's promise with a transformers model and its fast tokenizer."""
@@ -55,11 +59,11 @@ class TransformersEngine:
     def __init__(
         self, model: Any, tokenizer: Any, identity: EngineIdentity, capacity: Capacity
     ) -> None:
-        _refuse_windows(model.config.get_text_config(), capacity.context_length)
+        _refuse_other_attention(model, capacity.context_length)
         leave_activations_uncut(model)
-        step, kept = _attention(model, is_int8=bool(identity.quantization))
+        step = _attention(model)
         quantization = identity.quantization
-        if step is not TiledStep:
+        if quantization and step is not TiledStep:
             quantization += ", keys and values in bfloat16"
         self.identity = replace(
             identity, quantization=quantization, batch_invariant=is_batch_invariant(model)
@@ -80,7 +84,6 @@ class TransformersEngine:
             model,
             GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
             Settings(
-                kept_as=kept,
                 step=step,
                 page_size=PAGE_TOKENS,
                 num_blocks=blocks + capacity.max_active,
@@ -268,24 +271,29 @@ class _Reading:
         return [*self._reader.feed(rest), *self._reader.flush(complete=self._complete)]
 
 
-def _attention(model: Any, *, is_int8: bool) -> tuple[type[Step], torch.dtype]:
-    """How the steps of `model` attend, and in which format its cache keeps what it computes."""
-    if model.dtype != torch.float32:
-        return TiledStep, model.dtype
-    if is_int8:
-        from hermes_ui.generation.kernel import KernelStep, is_available  # noqa: PLC0415  # seconds
+def _attention(model: Any) -> type[Step]:
+    """How the steps of `model` attend."""
+    if model.dtype != torch.float32 or not any(isinstance(m, Int8Linear) for m in model.modules()):
+        return TiledStep
+    try:
+        from hermes_ui.generation import kernel  # noqa: PLC0415  # takes a second
+    except ImportError as error:
+        _log.warning("int8 attends slowly here, without numba: %s", first_line(error))
+        return TiledStep
+    return kernel.KernelStep if kernel.is_available() else TiledStep
 
-        if is_available():
-            return KernelStep, torch.bfloat16
-    return TiledStep, torch.float16
 
-
-def _refuse_windows(config: Any, context_length: int) -> None:
+def _refuse_other_attention(model: Any, context_length: int) -> None:
     """Attention that forgets is not done here; a window that nothing can outgrow is none.
 
     Raises:
-        ModelError: the model attends to a window only, and the context is longer.
+        ModelError: the model attends to a window only, and the context is longer; or in a way
+            of its own, with capped scores (Gemma 2) or sinks (gpt-oss).
     """
+    config = model.config.get_text_config()
+    has_sinks = any(hasattr(module, "sinks") for module in model.modules())
+    if has_sinks or getattr(config, "attn_logit_softcapping", None):
+        raise ModelError("the model", "attends in a way that is not done here")
     window = getattr(config, "sliding_window", None)
     if window is None:
         return

@@ -1,7 +1,7 @@
 """Pages of the cache: who gets which, how they lie, and in which order they are forgotten.
 
 The library's pool of pages is kept. A request takes all that it may need when it starts, side
-by side where that can be had: attention then reads them where they are, without a copy.
+by side where that can be had: attention in tiles then reads them where they are, without a copy.
 """
 
 import mmap
@@ -36,13 +36,9 @@ def kept_shape(config: Any) -> tuple[int, int]:
 
 @dataclass
 class Settings(ContinuousBatchingConfig):  # type: ignore[misc]
-    """The library's, the format of the cache, which need not be the model's, and who reads it.
+    """The library's, and a class of `attention.Step`, which reads and writes the cache."""
 
-    `step` is a class of `attention.Step`.
-    """
-
-    kept_as: torch.dtype = torch.float16
-    step: type[Any] = object
+    step: Any = None
 
 
 class Untouched(TorchFunctionMode):
@@ -59,12 +55,12 @@ class Untouched(TorchFunctionMode):
 
 
 class Cache(caching.PagedAttentionCache):  # type: ignore[misc]
-    """The library's, in the format of its `Settings`, and in memory that is used as it fills."""
+    """The library's, in the format that its steps want, and in memory that is used as it fills."""
 
     def __init__(self, **kwargs: Any) -> None:
         settings: Settings = kwargs["continuous_batching_config"]
         with Untouched():
-            super().__init__(**kwargs | {"dtype": settings.kept_as})
+            super().__init__(**kwargs | {"dtype": settings.step.kept_as(kwargs["dtype"])})
 
 
 class Unchecked(caching.PagedAttentionMemoryHandler):  # type: ignore[misc]

@@ -57,6 +57,10 @@ class TiledStep(Step):
         self._spans: list[Span] = []
         self._is_kept_whole = self._cache.dtype == self._dtype
 
+    @staticmethod
+    def kept_as(dtype: torch.dtype) -> torch.dtype:
+        return torch.float16 if dtype == torch.float32 else dtype
+
     def _plan(self, table: list[int], new: int, length: int) -> None:
         size = self._allocator.tokens_per_page
         pages = torch.tensor(table[: -(-length // size)], device=self._device)
