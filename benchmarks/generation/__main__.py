@@ -40,6 +40,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--llama-server", default="llama-server", help="llama.cpp's own server")
     parser.add_argument("--threads", type=int, help="of every engine; as many as processors")
     parser.add_argument(
+        "--avx2",
+        action="store_true",
+        help="as on a CPU without AVX-512; llama.cpp has to be built so (-DGGML_NATIVE=OFF)",
+    )
+    parser.add_argument(
         "--clock",
         default="wall",
         choices=("wall", "cpu"),
@@ -106,6 +111,7 @@ def main() -> None:
         device=said.device,
         dtype=said.dtype,
         quantize=said.quantize,
+        is_avx2=said.avx2,
         threads=said.threads or len(os.sched_getaffinity(0)),
         clock=said.clock,
         llama_server=said.llama_server,
@@ -115,6 +121,8 @@ def main() -> None:
     head = machine(options.folder)
     if said.quick:
         head += "; a smoke run with small sizes, whose figures mean nothing"
+    if said.avx2:
+        head += "; limited to AVX2"
     if said.clock == "cpu":
         head += f"; processor time of {options.threads} threads"
     print(f"{head}\n", flush=True)

@@ -20,6 +20,7 @@ class Options:
     threads: int = 2
     context: int = 2048 * USERS + 1024  # tokens of cache for all users together, for peers
     llama_server: str = "llama-server"
+    is_avx2: bool = False  # PyTorch's engines do without newer instructions
     clock: str = "wall"  # or `cpu`: what the engine's processes used, whoever else computes
 
     def to_wire(self) -> dict:
