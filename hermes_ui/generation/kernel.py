@@ -70,6 +70,29 @@ def _as_bits(typing: Any, number: Any) -> Any:
     )
 
 
+@intrinsic
+def _prefetch(typing: Any, address: Any) -> Any:
+    """Ask for the memory at an address, which is read soon."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer] + [number] * 3)
+        )
+        where = builder.inttoptr(values[0], pointer)
+        builder.call(function, [where, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@njit
+def _ask_ahead(address: Any, size: Any, part: Any, parts: Any) -> None:
+    """Prefetch one of so many parts of `size` bytes, so that memory and sums go on together."""
+    for line in range(size * part // parts // 64 * 64, size * (part + 1) // parts, 64):
+        _prefetch(address + line)
+
+
 @njit(fastmath=FAST, error_model="numpy")
 def _widen(narrow: Any, wide: Any) -> None:
     """bfloat16, as its bits, to float32."""
@@ -156,8 +179,10 @@ def _answer(call: Any, run: Any, head: Any, scratch: Any) -> None:
     for number in range(pages):
         at, seen = (head * call.pages + table[number]) * width, number * size
         _widen(cache[at : at + width], page)
+        following = (head * call.pages + table[min(number + 1, pages - 1)]) * width
         for row in range(groups * count):
             group, token = row // count, row % count
+            _ask_ahead(call.cache + 2 * following, 2 * width, row, groups * count)
             if seen <= place + token:
                 asks = (head * groups + group) * call.query_head
                 asks += (run.token + token) * call.query_token
@@ -173,8 +198,10 @@ def _answer(call: Any, run: Any, head: Any, scratch: Any) -> None:
     for number in range(pages):
         at, seen = half + (head * call.pages + table[number]) * width, number * size
         _widen(cache[at : at + width], page)
+        following = half + (head * call.pages + table[min(number + 1, pages - 1)]) * width
         for row in range(groups * count):
             group, token = row // count, row % count
+            _ask_ahead(call.cache + 2 * following, 2 * width, row, groups * count)
             used = min(size, place + token + 1 - seen)
             if used > 0:
                 at, to = row * longest + seen, (run.token + token) * heads + head * groups + group
