@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.generation.engines import Absent, Engines
@@ -78,22 +78,21 @@ def late_turn(floor: Floor, name: str) -> float:
 
 
 def step_growth(floor: Floor, name: str) -> float:
-    """Seconds between two tokens with much context for each user : with little."""
-    short, long = (
-        statistics.median(batch.seconds_per_token for batch in crowd(floor, name, context))
-        for context in floor.sizes.crowd
-    )
-    if math.isnan(long / short):
+    """Seconds between two tokens with much context for each user : with little, in turns."""
+    short, long = (crowd(floor, name, context) for context in floor.sizes.crowd)
+    growths = [next(long).seconds_per_token / next(short).seconds_per_token for _ in range(3)]
+    if math.isnan(growth := statistics.median(growths)):
         raise Absent("its users never spoke all at once")
-    return long / short
+    return growth
 
 
-def crowd(floor: Floor, name: str, context: int) -> list[Batch]:
-    """All users speak at once, their prompts having been read before; three times."""
+def crowd(floor: Floor, name: str, context: int) -> Iterator[Batch]:
+    """All users speak at once, their prompts having been read before; again and again."""
     prompts = floor.author.jobs(USERS, context, 1)
     floor.engines.ask(name, prompts)
     jobs = [Job(prompt.pieces, floor.sizes.steps) for prompt in prompts]
-    return [floor.engines.ask(name, jobs) for _ in range(3)]
+    while True:
+        yield floor.engines.ask(name, jobs)
 
 
 def step_time(floor: Floor, name: str) -> float:
@@ -104,7 +103,7 @@ def step_time(floor: Floor, name: str) -> float:
 
 def resident(floor: Floor, name: str) -> float:
     floor.engines.restart(name)
-    return crowd(floor, name, floor.sizes.crowd[1])[-1].resident / GB
+    return next(crowd(floor, name, floor.sizes.crowd[1])).resident / GB
 
 
 def peak_at_load(floor: Floor, name: str) -> float:
