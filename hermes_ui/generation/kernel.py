@@ -164,48 +164,54 @@ def _mix(weights: Any, values: Any, result: Any) -> None:
             result[i] += weight * row[i]
 
 
+@njit
+def _start(call: Any, head: Any, page: Any) -> Any:
+    """Where the keys of a head in a page begin in the cache, in numbers."""
+    return (head * call.pages + page) * call.page_tokens * call.dim
+
+
 @njit(error_model="numpy")
 def _answer(call: Any, run: Any, head: Any, scratch: Any) -> None:
     """A run of queries of one request, for one head of keys."""
-    dim, groups, size, count, place = call.dim, call.groups, call.page_tokens, run.count, run.place
-    width, half = size * dim, call.kv_heads * call.pages * size * dim
-    longest = call.longest
+    dim, size, count, longest = call.dim, call.page_tokens, run.count, call.longest
+    width, rows, heads = size * dim, call.groups * count, call.kv_heads * call.groups
+    values = call.kv_heads * call.pages * width  # they lie behind all keys
     page, scores = scratch[:width], scratch[width:]
-    cache = carray(_pointer(call.cache), (2 * half,), np.uint16)
-    table = carray(_pointer(run.table), (place + count,), np.int64)
+    cache = carray(_pointer(call.cache), (2 * values,), np.uint16)
+    table = carray(_pointer(run.table), (run.place + count,), np.int64)
     query = carray(_pointer(call.query), (ENDLESS,), np.float32)
     result = carray(_pointer(call.result), (ENDLESS,), np.float32)
-    pages = (place + count + size - 1) // size
+    pages = (run.place + count + size - 1) // size
     for number in range(pages):
-        at, seen = (head * call.pages + table[number]) * width, number * size
+        at, seen = _start(call, head, table[number]), number * size
+        ahead = _start(call, head, table[min(number + 1, pages - 1)])
         _widen(cache[at : at + width], page)
-        following = (head * call.pages + table[min(number + 1, pages - 1)]) * width
-        for row in range(groups * count):
+        for row in range(rows):
+            _ask_ahead(call.cache + 2 * ahead, 2 * width, row, rows)
             group, token = row // count, row % count
-            _ask_ahead(call.cache + 2 * following, 2 * width, row, groups * count)
-            if seen <= place + token:
-                asks = (head * groups + group) * call.query_head
+            if seen <= run.place + token:
+                asks = (head * call.groups + group) * call.query_head
                 asks += (run.token + token) * call.query_token
                 to = row * longest + seen
                 _products(query[asks : asks + dim], page, scores[to : to + size])
-    heads = call.kv_heads * groups
-    for row in range(groups * count):
+    for row in range(rows):
         group, token = row // count, row % count
         at = row * longest
-        _softmax(scores[at : at + place + token + 1], call.scale)
-        to = ((run.token + token) * heads + head * groups + group) * dim
+        _softmax(scores[at : at + run.place + token + 1], call.scale)
+        to = ((run.token + token) * heads + head * call.groups + group) * dim
         result[to : to + dim] = ZERO
     for number in range(pages):
-        at, seen = half + (head * call.pages + table[number]) * width, number * size
+        at, seen = values + _start(call, head, table[number]), number * size
+        ahead = values + _start(call, head, table[min(number + 1, pages - 1)])
         _widen(cache[at : at + width], page)
-        following = half + (head * call.pages + table[min(number + 1, pages - 1)]) * width
-        for row in range(groups * count):
+        for row in range(rows):
+            _ask_ahead(call.cache + 2 * ahead, 2 * width, row, rows)
             group, token = row // count, row % count
-            _ask_ahead(call.cache + 2 * following, 2 * width, row, groups * count)
-            used = min(size, place + token + 1 - seen)
+            used = min(size, run.place + token + 1 - seen)
             if used > 0:
-                at, to = row * longest + seen, (run.token + token) * heads + head * groups + group
-                _mix(scores[at : at + used], page, result[to * dim : (to + 1) * dim])
+                at = row * longest + seen
+                to = ((run.token + token) * heads + head * call.groups + group) * dim
+                _mix(scores[at : at + used], page, result[to : to + dim])
 
 
 def _openmp() -> ctypes.CDLL:
