@@ -170,47 +170,55 @@ def _start(call: Any, head: Any, page: Any) -> Any:
     return (head * call.pages + page) * call.page_tokens * call.dim
 
 
+@njit
+def _asked(call: Any, run: Any, head: Any, row: Any) -> Any:
+    """Where the query of a row of a run begins, in numbers."""
+    group, token = row // run.count, row % run.count
+    return (head * call.groups + group) * call.query_head + (run.token + token) * call.query_token
+
+
+@njit
+def _answered(call: Any, run: Any, head: Any, row: Any) -> Any:
+    """Where the result of a row of a run begins, in numbers."""
+    group, token = row // run.count, row % run.count
+    heads = call.kv_heads * call.groups
+    return ((run.token + token) * heads + head * call.groups + group) * call.dim
+
+
 @njit(error_model="numpy")
 def _answer(call: Any, run: Any, head: Any, scratch: Any) -> None:
     """A run of queries of one request, for one head of keys."""
-    dim, size, count, longest = call.dim, call.page_tokens, run.count, call.longest
-    width, rows, heads = size * dim, call.groups * count, call.kv_heads * call.groups
+    dim, size, longest, place = call.dim, call.page_tokens, call.longest, run.place
+    width, rows = size * dim, call.groups * run.count
     values = call.kv_heads * call.pages * width  # they lie behind all keys
     page, scores = scratch[:width], scratch[width:]
     cache = carray(_pointer(call.cache), (2 * values,), np.uint16)
-    table = carray(_pointer(run.table), (run.place + count,), np.int64)
+    table = carray(_pointer(run.table), (place + run.count,), np.int64)
     query = carray(_pointer(call.query), (ENDLESS,), np.float32)
     result = carray(_pointer(call.result), (ENDLESS,), np.float32)
-    pages = (run.place + count + size - 1) // size
+    pages = (place + run.count + size - 1) // size
     for number in range(pages):
-        at, seen = _start(call, head, table[number]), number * size
+        at, before = _start(call, head, table[number]), number * size
         ahead = _start(call, head, table[min(number + 1, pages - 1)])
         _widen(cache[at : at + width], page)
         for row in range(rows):
             _ask_ahead(call.cache + 2 * ahead, 2 * width, row, rows)
-            group, token = row // count, row % count
-            if seen <= run.place + token:
-                asks = (head * call.groups + group) * call.query_head
-                asks += (run.token + token) * call.query_token
-                to = row * longest + seen
+            if before <= place + row % run.count:
+                asks, to = _asked(call, run, head, row), row * longest + before
                 _products(query[asks : asks + dim], page, scores[to : to + size])
     for row in range(rows):
-        group, token = row // count, row % count
-        at = row * longest
-        _softmax(scores[at : at + run.place + token + 1], call.scale)
-        to = ((run.token + token) * heads + head * call.groups + group) * dim
+        at, to = row * longest, _answered(call, run, head, row)
+        _softmax(scores[at : at + place + row % run.count + 1], call.scale)
         result[to : to + dim] = ZERO
     for number in range(pages):
-        at, seen = values + _start(call, head, table[number]), number * size
+        at, before = values + _start(call, head, table[number]), number * size
         ahead = values + _start(call, head, table[min(number + 1, pages - 1)])
         _widen(cache[at : at + width], page)
         for row in range(rows):
             _ask_ahead(call.cache + 2 * ahead, 2 * width, row, rows)
-            group, token = row // count, row % count
-            used = min(size, run.place + token + 1 - seen)
+            used = min(size, place + row % run.count + 1 - before)
             if used > 0:
-                at = row * longest + seen
-                to = ((run.token + token) * heads + head * call.groups + group) * dim
+                at, to = row * longest + before, _answered(call, run, head, row)
                 _mix(scores[at : at + used], page, result[to : to + dim])
 
 
