@@ -5,12 +5,17 @@ In this order: repetition, frequency and presence penalties, DRY, the logit bias
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hermes_ui.generation.banned import Bans
 from hermes_ui.generation.dry import Dry
 from hermes_ui.params import SamplingParams
+
+Ids = NDArray[np.int64]
+Uses = NDArray[np.float32]
 
 
 class Tally:
@@ -24,8 +29,8 @@ class Tally:
     ) -> None:
         self._uses = dict.fromkeys(prompt_ids, 0)
         self._slots: dict[int, int] = {}
-        self._ids = torch.empty(0, dtype=torch.int64)
-        self._counts = torch.empty(0)
+        self._ids = np.empty(0, np.int64)  # numbers are set one by one, at which NumPy is fast
+        self._counts = np.empty(0, np.float32)
         self.dry = dry
         self.bans = bans
 
@@ -44,16 +49,16 @@ class Tally:
         if self.bans is not None:
             self.bans.add(token)
 
-    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(seen,) int64 ids and (seen,) float32 uses by the reply, on `device`. Views."""
+    def arrays(self) -> tuple[Ids, Uses]:
+        """(seen,) int64 ids and (seen,) float32 uses by the reply. Views."""
         count = len(self._uses)
-        if not self._slots or self._ids.device != device:
+        if not self._slots:
             self._slots = {token: slot for slot, token in enumerate(self._uses)}
             room = count + max(64, count // 4)
-            self._ids = torch.zeros(room, dtype=torch.int64, device=device)
-            self._counts = torch.zeros(room, device=device)
-            self._ids[:count] = torch.tensor(list(self._uses), dtype=torch.int64)
-            self._counts[:count] = torch.tensor(list(self._uses.values()), dtype=torch.float32)
+            self._ids = np.zeros(room, np.int64)
+            self._counts = np.zeros(room, np.float32)
+            self._ids[:count] = list(self._uses)
+            self._counts[:count] = list(self._uses.values())
         return self._ids[:count], self._counts[:count]
 
 
@@ -92,7 +97,7 @@ def penalised(
 def _repetition(
     logits: Tensor, params: Sequence[SamplingParams], tallies: Sequence[Tally]
 ) -> tuple[Tensor, ...] | None:
-    """Of all rows in a row: (seen,) row and id, uses, and (3, seen) knobs; None: nothing to do."""
+    """Of all rows in a row: (2, seen) row and id, (4, seen) knobs and uses; None: nothing to do."""
     rows = [
         row
         for row, knobs in enumerate(params)
@@ -100,26 +105,24 @@ def _repetition(
     ]
     if not rows:
         return None
-    seen = [tallies[row].tensors(logits.device) for row in rows]
-    lengths = torch.tensor([len(ids) for ids, _ in seen])
-    chosen = [params[row] for row in rows]
-    knobs = torch.tensor(
+    seen = [tallies[row].arrays() for row in rows]
+    lengths = [len(ids) for ids, _ in seen]
+    asked = np.array(
         [
-            [each.repetition_penalty for each in chosen],
-            [each.frequency_penalty for each in chosen],
-            [each.presence_penalty for each in chosen],
-        ]
+            (each.repetition_penalty, each.frequency_penalty, each.presence_penalty)
+            for each in (params[row] for row in rows)
+        ],
+        np.float32,
     )
-    return (
-        torch.tensor(rows).repeat_interleave(lengths).to(logits.device),
-        torch.cat([ids for ids, _ in seen]),
-        torch.cat([uses for _, uses in seen]),
-        knobs.repeat_interleave(lengths, dim=1).to(logits.device),
-    )
+    ids, uses = (np.concatenate(each) for each in zip(*seen, strict=True))
+    places = np.stack((np.repeat(rows, lengths), ids))
+    knobs = np.vstack((np.repeat(asked, lengths, axis=0).T, uses))
+    return tuple(torch.from_numpy(each).to(logits.device) for each in (places, knobs))
 
 
-def _penalise(logits: Tensor, rows: Tensor, ids: Tensor, uses: Tensor, knobs: Tensor) -> None:
-    repetition, frequency, presence = knobs
+def _penalise(logits: Tensor, places: Tensor, knobs: Tensor) -> None:
+    rows, ids = places
+    repetition, frequency, presence, uses = knobs
     seen = logits[rows, ids]
     seen = torch.where(seen > 0, seen / repetition, seen * repetition)
     logits[rows, ids] = seen - frequency * uses - presence * (uses > 0)

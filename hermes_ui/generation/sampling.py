@@ -10,10 +10,12 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from hermes_ui.generation.invariance import rounded
 from hermes_ui.generation.penalties import Tally, penalised
 from hermes_ui.params import SamplingParams
 
 CANDIDATES = 1024  # of a row; more are ranked only where a knob may keep more
+COLUMNS = 64  # candidates are left out in such numbers
 
 
 def next_tokens(
@@ -38,15 +40,15 @@ def next_tokens(
         spared: Tokens that XTC does not leave out, such as those that end a reply.
 
     Returns:
-        (rows,) int64 token ids.
+        (rows,) int64 token ids, on the CPU.
     """
     logits = penalised(logits, params, tallies, in_place=in_place)
     greedy = [each.temperature == 0 for each in params]
-    tokens = torch.empty(len(params), dtype=torch.int64, device=logits.device)
+    tokens = torch.empty(len(params), dtype=torch.int64)
     for rows in _parted(greedy):
         part = logits if len(rows) == len(params) else logits[rows]
         if greedy[rows[0]]:
-            tokens[rows] = part.argmax(dim=-1)
+            tokens[rows] = part.argmax(dim=-1).cpu()
         else:
             chosen = [params[row] for row in rows]
             tokens[rows] = _drawn(part, chosen, [steps[row] for row in rows], candidates, spared)
@@ -56,7 +58,7 @@ def next_tokens(
 def broken_rows(logits: Tensor) -> list[int]:
     """The rows of (rows, vocab) `logits` that have a NaN, or an infinity as their largest."""
     # The largest of a row with a NaN is NaN: one pass, and no second tensor of that size.
-    broken: list[int] = (~logits.amax(dim=-1).isfinite()).nonzero().flatten().tolist()
+    broken: list[int] = (~logits.amax(dim=-1).cpu().isfinite()).nonzero().flatten().tolist()
     return broken
 
 
@@ -74,14 +76,14 @@ def _drawn(
     spared: Collection[int],
 ) -> Tensor:
     """One token a row, all of a temperature above 0. Rows that keep every token are not ranked."""
-    tokens = torch.empty(len(params), dtype=torch.int64, device=logits.device)
+    tokens = torch.empty(len(params), dtype=torch.int64)
     for rows in _parted([_keeps_all(each) for each in params]):
         part = logits if len(rows) == len(params) else logits[rows]
         chosen, at = [params[row] for row in rows], [steps[row] for row in rows]
         if _keeps_all(chosen[0]):
             scaled = part / _column(part, [each.temperature for each in chosen])[:, None]
             every = torch.arange(scaled.shape[-1], device=scaled.device).expand(scaled.shape)
-            tokens[rows] = (scaled + gumbel(_seeds(chosen), at, every)).argmax(dim=-1)
+            tokens[rows] = (scaled + gumbel(_seeds(chosen), at, every)).argmax(dim=-1).cpu()
         else:
             tokens[rows] = _drawn_by_rank(part, chosen, at, candidates, spared)
     return tokens
@@ -101,10 +103,11 @@ def _drawn_by_rank(
 ) -> Tensor:
     """One token a row out of its first `candidates`, or of all where those may not be enough."""
     width = min(candidates, logits.shape[-1])
-    ranked, ids = logits.topk(width, dim=-1)
-    ranked = ranked / _column(logits, [each.temperature for each in params])[:, None]
+    # So few numbers are done with on the CPU before a GPU has started on them.
+    ranked, ids = (each.cpu() for each in logits.topk(width, dim=-1))
+    ranked = ranked / _column(ranked, [each.temperature for each in params])[:, None]
     share = _share(ranked, logits, params)
-    tokens = torch.empty(len(params), dtype=torch.int64, device=logits.device)
+    tokens = torch.empty(len(params), dtype=torch.int64)
     lacking = share.isnan().tolist()
     for rows in _parted(lacking):
         chosen, at = [params[row] for row in rows], [steps[row] for row in rows]
@@ -117,8 +120,8 @@ def _drawn_by_rank(
         else:
             few, few_ids = logits[rows].sort(dim=-1, descending=True, stable=True)
             few = few / _column(few, [each.temperature for each in chosen])[:, None]
-            mass = torch.ones_like(share[rows])
-        tokens[rows] = _one_of(few, few_ids, mass, chosen, at, spared)
+            mass = torch.ones(len(rows))
+        tokens[rows] = _one_of(few, few_ids, mass.to(few.device), chosen, at, spared).cpu()
     return tokens
 
 
@@ -137,8 +140,9 @@ def _share(ranked: Tensor, logits: Tensor, params: Sequence[SamplingParams]) -> 
     if bool(lacking.any()):
         rows = lacking.nonzero().flatten()
         heat = _column(ranked, [each.temperature for each in params])[rows, None]
-        whole = logits[rows] / heat
-        whole = whole.masked_fill_(whole < floor[rows, None], -torch.inf).logsumexp(dim=-1)
+        whole = logits[rows.to(logits.device)] / heat.to(logits.device)
+        low = whole < floor[rows, None].to(logits.device)
+        whole = whole.masked_fill_(low, -torch.inf).logsumexp(dim=-1).cpu()
         mass = (ranked[rows].logsumexp(dim=-1) - whole).exp()
         suffices = (mass > top_p[rows] + 1e-4) & (top_p[rows] < 1)
         suffices &= top_k[rows] == logits.shape[-1]
@@ -157,15 +161,29 @@ def _one_of(
     """One token a row of those that its limits keep."""
     kept = keep_min_p(ranked, _column(ranked, [each.min_p for each in params]))
     kept = keep_top_k(kept, _column(ranked, [each.top_k or 2**24 for each in params]))
+    kept, ids = _narrowed(kept, ids)
     kept = keep_top_p(kept, _column(ranked, [each.top_p for each in params]), share)
-    coins = [coin(each.seed or 0, step) for each, step in zip(params, steps, strict=True)]
-    hit = [toss < each.xtc_probability for toss, each in zip(coins, params, strict=True)]
+    hit = [
+        each.xtc_probability > 0 and coin(each.seed or 0, step) < each.xtc_probability
+        for each, step in zip(params, steps, strict=True)
+    ]
     if any(hit):
         threshold = _column(ranked, [each.xtc_threshold for each in params])
         hits = torch.tensor(hit, device=ranked.device)
         kept = leave_out_top_choices(kept, ids, threshold, hits, spared)
     noisy = kept + gumbel(_seeds(params), steps, ids)
     return ids.gather(-1, noisy.argmax(dim=-1, keepdim=True)).squeeze(-1)
+
+
+def _narrowed(ranked: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Both without columns behind in which all is masked.
+
+    As many stay as fill vectors of any CPU: sums over a row then keep their order, and its
+    bits, however many columns the rows beside it need.
+    """
+    width = int((ranked > -torch.inf).sum(dim=-1).max())
+    width = min(rounded(max(width, 1), COLUMNS), ranked.shape[-1])
+    return ranked[:, :width], ids[:, :width]
 
 
 def keep_min_p(ranked: Tensor, min_p: Tensor) -> Tensor:
