@@ -7,7 +7,7 @@ has let go of its blocks, and a logits processor that draws with the request's o
 
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from transformers.generation.continuous_batching.model_runner import ModelRunner
 from hermes_ui.generation import attention
 from hermes_ui.generation.engine import CacheUse
 from hermes_ui.generation.invariance import rounded, row_unit
-from hermes_ui.generation.paging import free_blocks
+from hermes_ui.generation.paging import free_blocks, layered
 from hermes_ui.generation.request import Request, Requests
 from hermes_ui.generation.sampling import broken_rows, next_tokens
 
@@ -133,7 +133,10 @@ class Runner(ModelRunner):  # type: ignore[misc]
     A step has a multiple of `row_unit`, so that no token's numbers depend on how many there are.
     """
 
-    def __init__(self, processor: Any, dice: Dice, row_unit: int) -> None:
+    def __init__(
+        self, processor: Any, dice: Dice, row_unit: int, graphs: Callable[..., Any] | None
+    ) -> None:
+        """`graphs` is called for the model, where there are any."""
         super().__init__(
             logit_processor=processor.logit_processor,
             cb_config=processor.cb_config,
@@ -143,6 +146,7 @@ class Runner(ModelRunner):  # type: ignore[misc]
             return_logprobs=processor.return_logprobs,
         )
         self._dice = dice
+        self._graphs = graphs
         self._scheduler = processor.scheduler
         self._scratch = attention.Scratch()
         self._dtype = processor.model_dtype
@@ -161,7 +165,7 @@ class Runner(ModelRunner):  # type: ignore[misc]
         batch = self.inputs_and_outputs.requests_in_batch
         batch_data["step"] = self._planned(allocator, batch)
         batch_data["logits_indices"] = self._asked(batch).to(batch_data["logits_indices"].device)
-        super().compute_batch(model, batch_data)
+        super().compute_batch(self._graphs or model, batch_data)
         for each in batch:
             self._scheduler.settle_draft(each)
 
@@ -276,9 +280,22 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
     def _create_batch_processor(self) -> Any:
         processor = super()._create_batch_processor()
         processor.scheduler.requests = self.requests
-        processor.model_runner = Runner(processor, self._dice, row_unit(self.model))
+        runner = Runner(processor, self._dice, row_unit(self.model), self._graphs(processor))
+        processor.model_runner = runner
         self.is_ready.set()
         return processor
+
+    def _graphs(self, processor: Any) -> Callable[..., Any] | None:
+        """The model as its steps want it called; None: as it is."""
+        config = processor.cb_config
+        if not config.graphs:
+            return None
+        (allocator,) = processor.cache.cache_allocators.values()
+        trash = allocator.blocks_per_sector * allocator.tokens_per_page
+        graphs: Callable[..., Any] = config.graphs(
+            self.model, trash=trash, cache=layered(allocator)
+        )
+        return graphs
 
     def submit(self, request: Request, prompt_ids: list[int], limit: int) -> bool:
         """Start `request`; False when the loop takes none any more."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from queue import Empty
 from typing import Any
 
@@ -20,7 +20,7 @@ from hermes_ui.generation.banned import Bans
 from hermes_ui.generation.batching import Batcher
 from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.detokenize import Detokenizer, hidden_ids
-from hermes_ui.generation.drafts import Drafter
+from hermes_ui.generation.drafts import STEP_ROWS, Drafter
 from hermes_ui.generation.dry import Dry
 from hermes_ui.generation.engine import (
     CacheUse,
@@ -36,7 +36,7 @@ from hermes_ui.generation.invariance import (
     leave_activations_uncut,
     rounded,
 )
-from hermes_ui.generation.paging import SCHEDULER, Settings
+from hermes_ui.generation.paging import SCHEDULER, TILE, Settings
 from hermes_ui.generation.penalties import Tally
 from hermes_ui.generation.quantize import Int8Linear
 from hermes_ui.generation.request import Request
@@ -85,6 +85,7 @@ class TransformersEngine:
             GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
             Settings(
                 step=step,
+                graphs=_graphs(step, capacity),
                 page_size=PAGE_TOKENS,
                 num_blocks=blocks + capacity.max_active,
                 max_batch_tokens=rounded(max(capacity.step_tokens, capacity.max_active), ROWS),
@@ -273,6 +274,8 @@ class _Reading:
 
 def _attention(model: Any) -> type[Step]:
     """How the steps of `model` attend."""
+    if model.device.type == "cuda":
+        return _attention_on_gpu(model)
     if model.dtype != torch.float32 or not any(isinstance(m, Int8Linear) for m in model.modules()):
         return TiledStep
     try:
@@ -281,6 +284,31 @@ def _attention(model: Any) -> type[Step]:
         _log.warning("int8 attends slowly here, without numba: %s", first_line(error))
         return TiledStep
     return kernel.KernelStep if kernel.is_available() else TiledStep
+
+
+def _attention_on_gpu(model: Any) -> type[Step]:
+    try:
+        from hermes_ui.generation.gpu_kernel import try_out  # noqa: PLC0415  # takes Triton
+        from hermes_ui.generation.rows import RowStep  # noqa: PLC0415
+
+        try_out(model.device)
+    except Exception as error:  # Triton lacks something: itself, a C compiler, this GPU
+        _log.warning("the GPU attends slowly here, without Triton: %s", first_line(error))
+        return TiledStep
+    return RowStep
+
+
+def _graphs(step: type[Step], capacity: Capacity) -> Any:
+    """How to make `Graphs` of the model, for steps that can be recorded; else None."""
+    if not hasattr(step, "is_all_rows"):
+        return None
+    from hermes_ui.generation.graphs import Graphs  # noqa: PLC0415  # takes Triton
+
+    return partial(
+        Graphs,
+        most=max(rounded(capacity.max_active, 8), STEP_ROWS),
+        pages=rounded(capacity.context_length, TILE) // PAGE_TOKENS,
+    )
 
 
 def _refuse_other_attention(model: Any, context_length: int) -> None:

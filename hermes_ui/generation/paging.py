@@ -36,9 +36,12 @@ def kept_shape(config: Any) -> tuple[int, int]:
 
 @dataclass
 class Settings(ContinuousBatchingConfig):  # type: ignore[misc]
-    """The library's, and a class of `attention.Step`, which reads and writes the cache."""
+    """The library's, a class of `attention.Step`, which reads and writes the cache, and how to
+    make `Graphs` of the model, where that is to be.
+    """
 
     step: Any = None
+    graphs: Any = None
 
 
 class Untouched(TorchFunctionMode):

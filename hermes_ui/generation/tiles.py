@@ -52,6 +52,8 @@ class Span:
 class TiledStep(Step):
     """A step whose requests are answered one after another, tile by tile."""
 
+    tile_tokens = TILE
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._spans: list[Span] = []
@@ -69,7 +71,7 @@ class TiledStep(Step):
         tiles = []
         at = length - new
         while at < length:
-            end = min(rounded(at + 1, TILE), length)
+            end = min(rounded(at + 1, self.tile_tokens), length)
             start = self.tokens + at - (length - new)
             tiles.append(self._tile(slice(start, start + end - at), at, end))
             at = end
