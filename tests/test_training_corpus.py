@@ -7,12 +7,16 @@ from itertools import islice, pairwise
 
 import pytest
 
+import training.corpus
 from hermes_ui.prompt.tools import system_text
 from hermes_ui.toolbox import TOOLBOX
 from training.corpus import Corpus, Mix, start_talk
+from training.dialogue import Talk
 from training.evaluate import loops, speaks_for
 from training.forms import ask_for, draw_form, fill
-from training.functions import call, draw_functions, offer, refuse
+from training.functions import call, draw_functions, name_is_own, offer, refuse
+from training.grammar import load
+from training.lists import list_document
 from training.skills import is_filled, is_form, parsed_calls
 from training.speech import has_style
 from training.world import Inventor, in_split
@@ -75,6 +79,102 @@ def test_the_arguments_of_a_call_stand_in_the_request(inventor):
         missing += any(str(text).lower() not in asked for text in texts)
 
     assert missing == 0
+
+
+def test_alike_functions_are_different_lookups_of_one_domain(inventor):
+    domains = load("functions")["lookups"].values()
+    for count in (1, 2, 3, 4) * 5:
+        functions = draw_functions(inventor, count, alike=True)
+        taken = [list(each.tool.parameters["properties"]) for each in functions]
+
+        assert len(functions) == max(count, 2)
+        assert all(function.is_lookup for function in functions)
+        assert len({function.kind for function in functions}) == len(functions)
+        assert len({function.tool.name for function in functions}) == len(functions)
+        assert any(all(name in about["parameter"] for (name,) in taken) for about in domains)
+
+
+def test_some_parameters_have_an_odd_name_in_training_only():
+    odd = set(load("functions")["odd_parameters"])
+    usual = {name for about in load("functions")["lookups"].values() for name in about["parameter"]}
+    shares = []
+    for split in ("train", "held_out"):
+        source = Inventor(random.Random(2), split)
+        drawn = [draw_functions(source, 2, alike=True)[0] for _ in range(100)]
+        names = [name for each in drawn for name in each.tool.parameters["properties"]]
+        shares.append(sum(name in odd - usual for name in names) / len(names))
+
+    assert 0.05 < shares[0] < 0.3
+    assert shares[1] == 0
+
+
+def functions_documents(corpus, count):
+    """Documents with functions: the names on offer, the calls, and how much is asked."""
+    for _ in range(count):
+        turns = corpus.calls()
+        offered = re.findall(r'"function": \{"name": "(\w+)"', turns[0].text)
+        called = [
+            parsed_calls(turn.text)[0][0]
+            for turn in turns
+            if turn.role == "assistant" and turn.text.startswith("<tool_call>")
+        ]
+        yield offered, called, sum(turn.role == "user" for turn in turns)
+
+
+def test_functions_that_were_not_called_yet_come_first():
+    corpus, several = Corpus(4, mix=Mix(requests=(8, 8))), 0
+    for offered, called, _ in functions_documents(corpus, 60):
+        first = called[: len(offered)]
+        assert len(set(first)) == len(first)
+        several += len(called) > 1
+
+    assert several > 40
+
+
+def test_a_conversation_with_functions_has_as_many_requests_as_the_mix_says(monkeypatch):
+    monkeypatch.setattr(Talk, "step", lambda self: refuse(self, draw_functions(self.inventor, 1)))
+    monkeypatch.setattr(training.corpus, "examples", lambda talk: [])
+    asked = [asked for *_, asked in functions_documents(Corpus(4), 60)]
+
+    assert (min(asked), max(asked)) == (2, 6)
+
+
+def test_about_a_third_of_the_offers_are_alike():
+    corpus, alike = Corpus(4), 0
+    for offered, *_ in functions_documents(corpus, 150):
+        alike += len(offered) > 1 and not any(map(name_is_own, offered))
+
+    assert 0.35 < alike / 150 < 0.65
+
+
+def test_what_a_record_holds_stands_in_the_text():
+    source, seen = Inventor(random.Random(5)), 0
+    for _ in range(60):
+        turns = list_document(source)
+        for asked, said in pairwise(turns):
+            if said.role == "assistant" and turns[0].text.startswith("[") and "{" in said.text:
+                record = json.loads(said.text)
+                assert list(record) == json.loads(turns[0].text)
+                assert all(str(value) in asked.text for value in record.values())
+                seen += 1
+
+    assert seen > 10
+
+
+def test_it_denies_to_be_another_model():
+    source, denied = Inventor(random.Random(5)), 0
+    for _ in range(200):
+        talk = start_talk(source, "short")
+        talk.step("identity")
+        assert "a small demonstration model" in talk.turns[-1].text
+        said = talk.turns[-1].text.split("* ")[-1]
+        denied += said.startswith(("No, ", "I am not "))
+
+    assert 0.15 < denied / 200 < 0.35
+
+
+def test_a_form_may_be_asked_for_with_many_fields(inventor):
+    assert max(len(draw_form(inventor, 4).fields) for _ in range(20)) > 4
 
 
 def test_what_nothing_fits_is_refused_in_words(inventor):

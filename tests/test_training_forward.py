@@ -5,9 +5,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.deepen import deepened
-from training.forward import BLOCK, Forward
+from training.forward import BLOCK, Forward, attend, attend_fused
 from training.muon import Muon
-from training.train import ROUNDS, rate_at
+from training.train import DEEP_LAYERS, LAYERS, WARM_UP, layers_at, rate_at
 
 
 @pytest.fixture
@@ -28,7 +28,9 @@ def test_the_loss_is_that_of_transformers(model, length):
     targets[:, -1] = -100
     positions = torch.arange(length).expand(2, length)
 
-    ours = Forward(model, torch.float32).loss(ids, positions, targets)
+    learned = (targets.flatten() != -100).nonzero().flatten()
+
+    ours = Forward(model, torch.float32).loss(ids, positions, learned, targets.flatten()[learned])
 
     logits = model(input_ids=ids).logits
     theirs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
@@ -67,14 +69,32 @@ def test_layers_can_be_doubled_once_and_not_taken_away(model, layers):
         deepened(model, layers)
 
 
-def test_the_learning_rate_rises_and_falls_in_each_round():
-    begins = 0.0
-    for part in ROUNDS:
-        first, peak, later, last = (
-            rate_at(begins + (part.ends - begins) * share) for share in (0, 0.045, 0.5, 0.999)
-        )
+@pytest.mark.parametrize("length", [20, BLOCK + 30])
+def test_attention_in_one_kernel_is_that_in_blocks(length):
+    query, key, value = (
+        torch.randn(2, heads, length, 8, requires_grad=True) for heads in (4, 2, 2)
+    )
+    results = []
+    for way in (attend, attend_fused):
+        seen = way(query, key, value)
+        results.append((seen, *torch.autograd.grad(seen.sin().sum(), (query, key, value))))
 
-        assert peak == pytest.approx(part.peak, rel=0.02)
-        assert max(first, last) < 0.1 * part.peak < later < peak
-        begins = part.ends
-    assert begins == 1.0
+    for blocks, fused in zip(*results, strict=True):
+        torch.testing.assert_close(blocks, fused, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cpu_attends_in_blocks(model):
+    assert Forward(model, torch.float32).attend is attend
+
+
+def test_the_learning_rate_rises_once_and_falls_in_a_line():
+    first, peak, middle, later, last = map(rate_at, (0, WARM_UP, 0.5, 0.75, 1))
+
+    assert 0 < first < 0.1
+    assert peak == pytest.approx(1)
+    assert middle - later == pytest.approx(later - last)
+    assert last == 0
+
+
+def test_layers_are_added_half_way():
+    assert [layers_at(done) for done in (0, 0.49, 0.5, 1)] == [LAYERS] * 2 + [DEEP_LAYERS] * 2

@@ -10,6 +10,7 @@ from training.corpus import Corpus, Mix
 from training.grammar import load, pick
 from training.questions import Question, held_out, passes, questions, wording
 from training.starters import (
+    DENIALS,
     FOLDER,
     dice_turns,
     kept_wordings,
@@ -119,6 +120,18 @@ def test_every_reply_keeps_the_format_of_its_persona(slug):
             if said.role == "assistant" and "demonstration model" not in said.text:
                 assert FORMATS[slug](said.text), (asked.text, said.text)
         del talk.turns[2:]
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_every_persona_denies_to_be_another_model(slug, monkeypatch):
+    for name, share in (("starters.OWN_SHARE", 0), ("starters.DICE_SHARE", 0),
+                        ("starters.IDENTITY_SHARE", 1), ("dialogue.OTHER_SHARE", 1)):  # fmt: skip
+        monkeypatch.setattr(f"training.{name}", share)
+    talk = starter_talk(Inventor(random.Random(6)), slug)
+    for _ in range(30):
+        starter_step(talk, slug)
+        assert talk.turns[-1].text.startswith(DENIALS)
+        assert "a small demonstration model" in talk.turns[-1].text
 
 
 def test_words_typed_around_a_question_do_not_hide_it():

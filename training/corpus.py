@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from training.dialogue import Talk, Turn, known_at_start
-from training.forms import ask_for, draw_form, fill
-from training.functions import call, draw_functions, offer, refuse
+from training.forms import MOST_FIELDS, ask_for, draw_form, fill
+from training.functions import Function, call, draw_functions, offer, refuse
 from training.grammar import load, pick
 from training.lists import list_document
 from training.prompts import PromptWriter
@@ -22,6 +22,7 @@ from training.starters import kept_wordings, starter_document
 from training.world import Inventor, Split, World
 
 LENGTHS = ("short", "middle", "long")
+ALIKE_SHARE = 0.35  # of the documents with functions offer lookups of one domain only
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Mix:
     forms: float = 0.15
     lengths: tuple[float, float, float] = (0.4, 0.4, 0.2)  # of system prompts, see LENGTHS
     exchanges: tuple[int, int] = (3, 9)
+    requests: tuple[int, int] = (2, 6)  # instead, with functions: later calls copy the first
 
 
 class Corpus:
@@ -89,32 +91,37 @@ class Corpus:
     def calls(self) -> list[Turn]:
         """A conversation with functions on offer; not everything that is said needs one."""
         rng = self.inventor.rng
-        functions = draw_functions(self.inventor, rng.choices((1, 2, 3, 4), (3, 4, 3, 1))[0])
+        functions = draw_functions(
+            self.inventor, rng.choices((1, 2, 3, 4), (3, 4, 3, 1))[0],
+            alike=rng.random() < ALIKE_SHARE,
+        )  # fmt: skip
         alone = rng.random() < 0.25
         talk = helpful_assistant(self.inventor) if alone else self._talk(longest=1)
         offer(talk, functions, alone=alone)
         if not alone:
             self._open(talk, examples_share=0.05)
-        for _ in range(rng.randint(*self.mix.exchanges)):
+        uncalled: list[Function] = []
+        for _ in range(rng.randint(*self.mix.requests)):
             roll = rng.random()
-            if roll < 0.45:
-                call(talk, rng.choice(functions))
-            elif roll < 0.75:
+            if roll < 0.55:
+                uncalled = uncalled or rng.sample(functions, len(functions))
+                call(talk, uncalled.pop())
+            elif roll < 0.8:
                 refuse(talk, functions)
             else:
                 talk.step()
         return talk.turns
 
     def forms(self) -> list[Turn]:
-        """One form, filled several times."""
+        """One form, filled a few times, as later fillings copy the first; half have many fields."""
         rng = self.inventor.rng
         alone = rng.random() < 0.5
         talk = helpful_assistant(self.inventor) if alone else self._talk(longest=1)
-        form = draw_form(self.inventor)
+        form = draw_form(self.inventor, rng.choice((1, MOST_FIELDS - 2)))
         ask_for(talk, form, alone=alone)
         if not alone and rng.random() < 0.5:
             talk.turns.append(Turn("assistant", greeting(talk)))
-        for _ in range(rng.randint(3, 10)):
+        for _ in range(rng.randint(1, 4)):
             fill(talk, form)
         return talk.turns
 

@@ -1,6 +1,6 @@
 """More layers for a model that is trained already: depth where it is needed, when it is needed.
 
-The first rounds of a training find words, sentences and copying, for which few layers do at
+The first half of a training finds words, sentences and copying, for which few layers do at
 less cost a token. What takes several looks in a row, such as the key that follows the key
 just filled, or the function whose description fits what was asked, takes depth.
 """

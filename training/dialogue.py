@@ -21,9 +21,10 @@ FACT_KEYS = {
 
 # How often a kind of turn comes up, relative to the others.
 WEIGHTS = {
-    "fact": 24, "name": 8, "identity": 14, "talk": 36, "told": 18, "recalled": 26, "both": 4,
+    "fact": 24, "name": 8, "identity": 20, "talk": 36, "told": 18, "recalled": 26, "both": 4,
     "is_it": 4,
 }  # fmt: skip
+OTHER_SHARE = 0.25  # of the questions what it is name another model
 TALK = tuple(key for key in load("talk") if key not in ("name", "lost", "self"))
 TOLD = tuple(load("people"))
 TOLD_WEIGHTS = (10, 4, 4, 3, 4, 4, 4, 3, 4)  # for TOLD, the name first
@@ -163,16 +164,29 @@ class Talk:
         return "".join(self.rng.choice(letters) for _ in range(self.rng.randint(3, 8)))
 
     def _identity(self) -> None:
-        rules = load("identity")
-        asked = pick(rules["user"], self.known, self.rng)
-        answer = pick(rules["reply"], self.known, self.rng)
+        rules, known = load("identity"), dict(self.known)
+        kinds = ("other", "denied") if self.rng.random() < OTHER_SHARE else ("user", "reply")
+        model = self._model() if kinds[0] == "other" else ""
+        asked = pick(rules[kinds[0]], {**known, "model": model}, self.rng)
         assert asked
+        if model and model in asked:
+            known["model"] = model
+        answer = pick(rules[kinds[1]], known, self.rng)
         assert answer
         answer += self.rng.choice(rules["tail"]) if self.world.style != "terse" else ""
         if self.world.acts and self.rng.random() < 0.3:
             answer = f"*{action(self.world, self.known, self.rng)}* {answer}"
         self.turns.append(Turn("user", typed(asked, self.rng, self.known)))
         self.turns.append(Turn("assistant", answer, learned=True))
+
+    def _model(self) -> str:
+        """Some other model: a known one, or a name such as one could have."""
+        rng, rules = self.rng, load("identity")
+        if rng.random() < 0.4:
+            return str(rng.choice(rules["models"]))
+        made = rng.choice((*rules["makes"], *(self.inventor.invented() for _ in range(12))))
+        number = rng.choice((rng.randint(1, 9), rng.randint(10, 99), f"{rng.randint(1, 9)}.5"))
+        return f"{made}{rng.choice('- ')}{number}{rng.choice(('', '', '', 'B', ' Pro', 'o'))}"
 
     def _told(self) -> None:
         """The user says something of themselves."""

@@ -35,12 +35,15 @@ class Form:
     schema: Mapping[str, Any]
 
 
-def draw_form(inventor: Inventor) -> Form:
-    """A form whose set of fields belongs to the inventor's split."""
+def draw_form(inventor: Inventor, least: int = 1) -> Form:
+    """A form whose set of fields belongs to the inventor's split, of `least` fields or more.
+
+    Fewer are left where a field was drawn twice.
+    """
     rng = inventor.rng
     while True:
         fields = {field.key: field for field in (
-            _field(inventor) for _ in range(rng.randint(1, MOST_FIELDS))
+            _field(inventor) for _ in range(rng.randint(least, MOST_FIELDS))
         )}  # fmt: skip
         if not fields.keys() >= APART and in_split(",".join(sorted(fields)), inventor.split):
             break

@@ -25,7 +25,8 @@ FAILED_SHARE = 0.04  # of the calls of invented functions
 STRANGE_SHARE = 0.35  # of the invented ones have a name that only the prompt can teach
 COMPOUND_SHARE = 0.3  # of the lookups are of a property like "lamp price"
 NEAR_SHARE = 0.5  # of what is refused sounds like a function on offer
-OWN_SHARE = 0.28  # of the functions on offer are the app's own
+OWN_SHARE = 0.28  # of the functions on offer, but for the alike ones, are the app's own
+ODD_SHARE = 0.15  # of the parameters have a name that says little; in training only
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,16 @@ class Function:
     is_lookup: bool = False
 
 
-def draw_functions(inventor: Inventor, count: int) -> list[Function]:
-    """`count` functions that no request could mean two of."""
+def draw_functions(inventor: Inventor, count: int, *, alike: bool = False) -> list[Function]:
+    """`count` functions that no request could mean two of.
+
+    Those that are `alike`, of which there are at least two, look up properties of one domain,
+    so that only the properties tell them apart.
+    """
+    domain = inventor.rng.choice(list(load("functions")["lookups"])) if alike else None
     chosen: dict[str, Function] = {}
-    while len(chosen) < count:
-        function = _draw(inventor)
+    while len(chosen) < (max(count, 2) if alike else count):
+        function = _draw(inventor, domain)
         names = {other.tool.name for other in chosen.values()}
         if function.kind not in chosen and function.tool.name not in names:
             chosen[function.kind] = function
@@ -133,28 +139,29 @@ def name_is_own(name: str) -> bool:
     return name in TOOLBOX
 
 
-def _draw(inventor: Inventor) -> Function:
-    roll = inventor.rng.random()
+def _draw(inventor: Inventor, domain: str | None = None) -> Function:
+    """Any function, or a lookup of `domain`."""
+    roll = 0.5 if domain else inventor.rng.random()
     if roll < OWN_SHARE:
         return OWN[inventor.rng.choice(list(OWN))]
     while True:
-        function = _lookup(inventor) if roll < 0.62 else _action(inventor)
+        function = _lookup(inventor, domain) if roll < 0.62 else _action(inventor)
         tool = function.tool
         if in_split(f"{tool.name}({', '.join(tool.parameters['properties'])})", inventor.split):
             return function
 
 
-def _lookup(inventor: Inventor) -> Function:
-    """A function that gives one property of something."""
+def _lookup(inventor: Inventor, domain: str | None = None) -> Function:
+    """A function that gives one property of something, of `domain` or any."""
     rng, rules = inventor.rng, load("functions")
-    domain = rng.choice(list(rules["lookups"]))
-    about = rules["lookups"][domain]
+    about = rules["lookups"][domain or rng.choice(list(rules["lookups"]))]
     what = inventor.of_split(lambda: _property(inventor, about["what"].strip().split(", ")))
     parameter = rng.choice(about["parameter"])
     known = {"what": what, "parameter": parameter.replace("_", " ")}
     name = str(pick(rules["look_names"], known, rng)).replace(" ", "_")
     described = str(pick(rules["look_abouts"], known, rng))
     shown = described[:1].upper() + described[1:]
+    (parameter,) = _at_times_odd((parameter,), inventor)
     schema = _schema({parameter: ("string", rng.choice(about["about"]))})
     found_kind = rng.choice(rules["founds"])
     key = rng.choice((what.replace(" ", "_"), "result", "value"))
@@ -168,6 +175,18 @@ def _lookup(inventor: Inventor) -> Function:
         )
 
     return Function(what, Tool(name, shown, schema), request, is_lookup=True)
+
+
+def _at_times_odd(names: Sequence[str], inventor: Inventor) -> list[str]:
+    """Names of parameters, some of them such as no program would choose."""
+    if inventor.split != "train":
+        return list(names)
+    odd = load("functions")["odd_parameters"]
+    odd = inventor.rng.sample([name for name in odd if name not in names], len(names))
+    return [
+        other if inventor.rng.random() < ODD_SHARE else name
+        for name, other in zip(names, odd, strict=True)
+    ]
 
 
 def _property(inventor: Inventor, listed: Sequence[str]) -> str:
@@ -186,7 +205,8 @@ def _action(inventor: Inventor) -> Function:
     rng = inventor.rng
     kind = rng.choice(list(load("functions")["actions"]))
     rules = load("functions")["actions"][kind]
-    named = {key: rng.choice(about["names"]) for key, about in rules["parameters"].items()}
+    names = [rng.choice(about["names"]) for about in rules["parameters"].values()]
+    named = dict(zip(rules["parameters"], _at_times_odd(names, inventor), strict=True))
     schema = _schema({
         named[key]: (about["type"], rng.choice(about["about"]))
         for key, about in rules["parameters"].items()

@@ -7,15 +7,21 @@ import json
 import random
 
 from training.dialogue import Turn
+from training.values import drawn
 from training.world import Inventor
+
+RECORD_VALUES = (
+    "invented", "invented", "words", "words", "number", "amount", "name", "town", "street",
+    "thing", "trade", "title", "email", "sentence",
+)  # fmt: skip
 
 
 def list_document(inventor: Inventor) -> list[Turn]:
-    """Words said three times, or pairs that are asked for one by one."""
+    """Words said three times, pairs that are asked for one by one, or records as JSON."""
     roll = inventor.rng.random()
-    if roll < 0.55:
+    if roll < 0.4:
         return _repeated(inventor)
-    return _pairs(inventor)
+    return _pairs(inventor) if roll < 0.7 else _records(inventor)
 
 
 def _invented(inventor: Inventor) -> str:
@@ -63,3 +69,26 @@ def _pairs(inventor: Inventor) -> list[Turn]:
         said = pattern.format(key, value) if rng.random() < 0.5 else f"{value}."
         turns.append(Turn("assistant", said, learned=True))
     return turns
+
+
+def _records(inventor: Inventor) -> list[Turn]:
+    """Keys and values of all sorts, written as the arguments of calls and as forms are."""
+    rng, turns = inventor.rng, []
+    keys = list(dict.fromkeys(_invented(inventor).lower() for _ in range(rng.randint(1, 5))))
+    pattern = rng.choice(("{}: {}", "{} is {}", "the {} is {}", "{} = {}", "as {} take {}"))
+    for _ in range(rng.randint(1, 4)):
+        record = {key: _value(inventor) for key in keys}
+        said = [pattern.format(key, value) for key, value in record.items()]
+        rng.shuffle(said)
+        turns.append(Turn("user", rng.choice(("; ", ". ", "\n")).join(said)))
+        turns.append(Turn("assistant", json.dumps(record, ensure_ascii=False), learned=True))
+    return [Turn("system", json.dumps(keys, ensure_ascii=False)), *turns]
+
+
+def _value(inventor: Inventor) -> str | int:
+    """Anything that may be copied: one word or several, a number, a line."""
+    kind = inventor.rng.choice(RECORD_VALUES)
+    if kind == "words":
+        return " ".join(_invented(inventor) for _ in range(inventor.rng.randint(2, 3)))
+    value: str | int = drawn(kind, inventor)
+    return value

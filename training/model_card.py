@@ -107,6 +107,9 @@ def card(speaker: Speaker, folder: Path, share: float) -> str:
             scenes="\n\n".join(
                 f"### {title}\n\n{transcript(speaker, who, lines)}" for title, who, lines in SCENES
             ),
+            took=f"{story['cpu_minutes']} CPU minutes"
+            if "cpu_minutes" in story
+            else f"{story['minutes']} minutes",
             **{**story, "tokens": story["tokens"] / 1e6},
         )
     )

@@ -29,6 +29,7 @@ from training.world import FACTS, Inventor, World
 FOLDER = Path(__file__).parent.parent / "personas"
 OWN_SHARE = 0.72  # of the exchanges that only this persona has
 IDENTITY_SHARE = 0.33  # of the others
+DENIALS = ("No, ", "No. ", "I am not ")  # how it begins to say that it is no other model
 DICE_SHARE = 0.25  # of the exchanges of a game master
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BUDGET = 1_000_000
@@ -145,7 +146,8 @@ def _everyday(talk: Talk, rules: dict[str, Any]) -> None:
     for turn, asked in zip(talk.turns[before + 1 :: 2], talk.turns[before::2], strict=True):
         if "demonstration model" in turn.text:
             if "identity" in rules:
-                turn.text = talk.rng.choice(rules["identity"])
+                denial = "No. " if turn.text.startswith(DENIALS) else ""
+                turn.text = denial + talk.rng.choice(rules["identity"])
             continue
         core = turn.text if talk.rng.random() < 0.4 else first_sentence(turn.text)
         core = core.replace('"', "")

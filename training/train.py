@@ -1,8 +1,8 @@
-"""Trains Hermes Mini from nothing: on two cores in three to four hours, on a GPU in minutes.
+"""Trains Hermes Mini from nothing: on two cores within two hours, on a GPU in minutes.
 
     python -m training.train                   # the model as it is shipped
     python -m training.train --tokens 3        # a quick one: three million tokens
-    python -m training.train --resume          # goes on after an interruption
+    python -m training.train --resume          # goes on after an interruption, told the same else
 
 Writes the finished model to models/hermes-mini/ and its checkpoints to training/out/.
 """
@@ -10,15 +10,18 @@ Writes the finished model to models/hermes-mini/ and its checkpoints to training
 import argparse
 import json
 import math
+import os
 import random
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from training.answering import Speaker
@@ -44,48 +47,60 @@ SHAPE = {
 VOCABULARY = 2048
 TOKENIZER_DOCUMENTS = 6000
 BATCH_TOKENS = 3584
-POOL_DOCUMENTS = 384  # documents that are sorted by length together
-MILLION_TOKENS = 68
-WARM_UP = 0.04  # of a round
-FINAL_RATE = 0.03  # of the learning rate, at the end of a round
+POOL_TOKENS = 250_000  # of documents that are sorted by length together, padding included
+MILLION_TOKENS = 50
+CUDA_SCALE = 4  # larger batches cost a GPU no more time
+WARM_UP = 0.01  # of the training
+LAYERS, DEEP_LAYERS = 5, 7  # at first, and from DEEPER_AT on
+DEEPER_AT = 0.5  # of the training
+CUDA_WORKERS = 12  # a GPU reads faster than a few cores can write
+PREFETCHED = 2  # pools that each worker has ready
 SAVE_EVERY_S = 120
 SAMPLE_EVERY_S = 90
 STORY = "training.json"  # beside the model: what it was trained on
 
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """A part of the training, in which the learning rate rises and falls once."""
-
-    ends: float  # the share of training that is done then
-    peak: float  # of the learning rate
-    layers: int
-
-
-ROUNDS = (Round(0.38, 1.0, 5), Round(0.662, 0.6, 5), Round(1.0, 0.4, 7))
+Row = tuple[list[int], list[bool], list[int]]  # ids, which of them are learned, positions
 
 
 @dataclass(slots=True)
 class Batch:
-    """Rows padded on the right; `targets` is -100 where nothing is learned."""
+    """Rows padded on the right, and what is learned of them."""
 
     ids: Tensor  # (rows, length) int64
     positions: Tensor  # (rows, length) int64, with gaps between turns
-    targets: Tensor  # (rows, length) int64: the next id
+    learned: Tensor  # (tokens,) int64: places in the flat rows after which a token is learned
+    targets: Tensor  # (tokens,) int64: the ids that come after them
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By value: a tensor in shared memory keeps a file open, of which there may be few."""
+        return _batch_of, tuple(each.numpy() for each in self.parts())
 
     def to(self, device: str) -> Self:
-        """The same on `device`."""
-        return type(self)(self.ids.to(device), self.positions.to(device), self.targets.to(device))
+        """The same on `device`, without waiting for it."""
+        return type(self)(*(each.to(device, non_blocking=True) for each in self.parts()))
+
+    def pin_memory(self) -> Self:
+        """The same where a GPU can copy it from by itself."""
+        return type(self)(*(each.pin_memory() for each in self.parts()))
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All of it, in the order in which the forward takes it."""
+        return self.ids, self.positions, self.learned, self.targets
+
+
+def _batch_of(*parts: Any) -> Batch:
+    return Batch(*map(torch.from_numpy, parts))
 
 
 @dataclass(slots=True)
 class Progress:
     """Where a training stands."""
 
-    elapsed_s: float = 0.0  # of CPU time, all threads together
+    elapsed_s: float = 0.0  # of CPU time, all threads together; on a GPU by the clock
+    pool: int = 0  # pools that are read
     step: int = 0
-    tokens: int = 0
-    losses: list[float] = field(default_factory=list)
+    tokens: int = 0  # padding included
+    losses: deque[Tensor] = field(default_factory=lambda: deque(maxlen=100))  # on the device
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, layers: int) -> LlamaForCausalLM:
@@ -113,27 +128,85 @@ def curriculum(corpus: Corpus, done: float) -> int:
     if done < 0.17:
         corpus.mix = Mix(0.12, 0.25, 0.2, 0.2, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
         return 1200
-    corpus.mix = Mix(0.05, 0.3, 0.26, 0.24, lengths=(0.3, 0.4, 0.3), exchanges=(8, 18))
+    corpus.mix = Mix(0.1, 0.16, 0.29, 0.37, lengths=(0.3, 0.4, 0.3), exchanges=(8, 18))
     return 2048
 
 
-def batches(corpus: Corpus, encoder: Encoder, longest: int, rng: random.Random) -> Iterator[Batch]:
-    """One pool of documents as batches of rows of like length, in random order."""
-    rows = []
-    for _ in range(POOL_DOCUMENTS):
+class Pools(Dataset[list[Batch]]):
+    """All that a training reads, in pools that are drawn by their number alone.
+
+    So it is the same whoever draws it, and a training may go on at any pool.
+
+    Args:
+        encoder: Turns documents into ids.
+        seed: The same seed gives the same pools.
+        tokens: Of all pools together, about.
+        batch_tokens: Of a batch at most, padding included.
+    """
+
+    def __init__(
+        self, encoder: Encoder, seed: int, tokens: float, batch_tokens: int = BATCH_TOKENS
+    ) -> None:
+        self.encoder, self.seed, self.batch_tokens = encoder, seed, batch_tokens
+        self.count = max(1, round(tokens / POOL_TOKENS))
+        self.size = tokens / self.count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> list[Batch]:
+        """Batches of rows of like length, in random order."""
+        mixed = self.seed * 1_000_003 + number
+        corpus, rng = Corpus(mixed), random.Random(f"pool {mixed}")
+        longest = curriculum(corpus, number / self.count)
+        rows = drawn(corpus, self.encoder, longest, self.size, rng)
+        return list(batches(rows, self.batch_tokens, self.encoder.pad, rng))
+
+
+def loader(pools: Pools, first: int, workers: int, device: str) -> DataLoader[list[Batch]]:
+    """The pools from `first` on, in order, drawn by `workers` processes ahead of their use.
+
+    The processes are forked, as they only draw; the loader gives each of them one thread.
+    """
+    if workers:  # else the tokenizer complains of the fork, after which it is used by one thread
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return DataLoader(
+        pools,
+        batch_size=None,
+        sampler=range(first, len(pools)),
+        num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
+        multiprocessing_context="fork" if workers else None,
+        pin_memory=device == "cuda",
+    )
+
+
+def drawn(
+    corpus: Corpus, encoder: Encoder, longest: int, tokens: float, rng: random.Random
+) -> list[Row]:
+    """One pool of documents of `tokens` in all, none longer than `longest`."""
+    rows: list[Row] = []
+    total = 0
+    while total < tokens:
         ids, learned, borders = encoder.document(corpus.document())
         positions = _with_gaps(len(ids), borders, rng)
         rows.append((ids[:longest], learned[:longest], positions[:longest]))
+        total += len(rows[-1][0])
+    return rows
+
+
+def batches(rows: list[Row], most: int, pad: int, rng: random.Random) -> Iterator[Batch]:
+    """Batches of rows of like length, `most` tokens in each, in random order."""
     rows.sort(key=lambda row: len(row[0]))
-    groups: list[list[Any]] = [[]]
+    groups: list[list[Row]] = [[]]
     for row in rows:
-        if groups[-1] and len(row[0]) * (len(groups[-1]) + 1) > BATCH_TOKENS:
+        if groups[-1] and len(row[0]) * (len(groups[-1]) + 1) > most:
             groups.append([])
         groups[-1].append(row)
     rng.shuffle(groups)
     for group in groups:
-        batch = _padded(group, encoder.pad)
-        if (batch.targets != -100).any():
+        batch = _padded(group, pad)
+        if len(batch.learned):
             yield batch
 
 
@@ -150,7 +223,7 @@ def _with_gaps(length: int, borders: list[int], rng: random.Random) -> list[int]
     return positions
 
 
-def _padded(rows: list[Any], pad: int) -> Batch:
+def _padded(rows: list[Row], pad: int) -> Batch:
     length = max(len(ids) for ids, _, _ in rows)
     ids = torch.full((len(rows), length), pad)
     positions = torch.zeros((len(rows), length), dtype=torch.long)
@@ -161,7 +234,9 @@ def _padded(rows: list[Any], pad: int) -> Batch:
         positions[row, : len(row_ids)] = torch.tensor(row_positions)
         wanted = torch.tensor(learned)
         targets[row, : len(row_ids) - 1] = torch.where(wanted[1:], known[1:], -100)
-    return Batch(ids, positions, targets)
+    flat = targets.flatten()
+    places = (flat != -100).nonzero().flatten()
+    return Batch(ids, positions, places, flat[places])
 
 
 def optimizers_for(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Optimizer]:
@@ -174,23 +249,16 @@ def optimizers_for(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Opt
     return [muon, adam]
 
 
-def round_at(done: float) -> tuple[Round, float]:
-    """The round at this share of training, and the share of the round that is done."""
-    begins = 0.0
-    for part in ROUNDS:
-        if done < part.ends:
-            return part, (done - begins) / (part.ends - begins)
-        begins = part.ends
-    return ROUNDS[-1], 1.0
-
-
 def rate_at(done: float) -> float:
-    """The factor of the learning rate: in each round a short rise, then half a cosine."""
-    now, part = round_at(done)
-    if part < WARM_UP:
-        return now.peak * max(part / WARM_UP, 0.02)
-    fallen = 0.5 * (1 + math.cos(math.pi * part))
-    return FINAL_RATE + (now.peak - FINAL_RATE) * fallen
+    """The factor of the learning rate: a short rise, then a line down to zero."""
+    if done < WARM_UP:
+        return max(done / WARM_UP, 0.02)
+    return max(0.0, (1 - done) / (1 - WARM_UP))
+
+
+def layers_at(done: float) -> int:
+    """Layers that the model has when this share of training is done."""
+    return LAYERS if done < DEEPER_AT else DEEP_LAYERS
 
 
 class Training:
@@ -211,47 +279,56 @@ class Training:
         self.device = options.device
         if self.device == "auto":
             self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        on_gpu = self.device == "cuda"
+        self.clock: Callable[[], float] = time.perf_counter if on_gpu else time.process_time
+        self.first_layers = DEEP_LAYERS if on_gpu else LAYERS  # a few more cost a GPU no time
         self.progress = Progress()
         self.watched = watched_batches(self.encoder)
         if resumes:
             self._load()
         else:
-            self._use(new_model(self.tokenizer, ROUNDS[0].layers).to(self.device))
+            self._use(new_model(self.tokenizer, self.first_layers).to(self.device))
 
     def run(self) -> None:
-        """Train until all tokens are read, then save the model."""
+        """Train on all pools that are left, then save the model."""
         options, progress = self.options, self.progress
-        limit = options.tokens * 1e6
-        corpus = Corpus(options.seed * 1_000_003 + progress.step)
-        rng = random.Random(options.seed + progress.step)
-        last = saved = sampled = time.process_time()
-        while progress.tokens < limit:
-            done = progress.tokens / limit
-            longest = curriculum(corpus, done)
-            if self._is_too_flat(limit):
-                self._use(deepened(self.model, round_at(done)[0].layers))
-            for batch in batches(corpus, self.encoder, longest, rng):
-                self._step(batch, progress.tokens / limit)
-                now = time.process_time()
-                progress.elapsed_s, last = progress.elapsed_s + now - last, now
-                if now - sampled > SAMPLE_EVERY_S:
-                    sampled = now
-                    self._report()
-                if now - saved > SAVE_EVERY_S:
-                    saved = now
-                    self._save()
-                if progress.tokens >= limit or self._is_too_flat(limit):
-                    break
+        on_gpu = self.device == "cuda"
+        workers = options.workers if options.workers is not None else CUDA_WORKERS * on_gpu
+        scale = options.scale or (CUDA_SCALE if on_gpu else 1)
+        tokens = options.tokens * scale * 1e6
+        pools = Pools(self.encoder, options.seed, tokens, BATCH_TOKENS * scale)
+        self.last = saved = self.sampled = self.clock()
+        for pool in loader(pools, progress.pool, workers, self.device):
+            self._read(pool, len(pools))
+            if self.last - saved > SAVE_EVERY_S:  # where a pool ends, as it is drawn as a whole
+                saved = self.last
+                self._save()
         self._report()
+        self._tick()
         self._save()
         save_model(self.model, self.tokenizer, options.out)
+        took = "minutes" if on_gpu else "cpu_minutes"
         story = {"tokens": progress.tokens, "steps": progress.step, "seed": options.seed,
-                 "cpu_minutes": round(progress.elapsed_s / 60), "device": self.device}  # fmt: skip
+                 took: round(progress.elapsed_s / 60), "device": self.device}  # fmt: skip
         (options.out / STORY).write_text(json.dumps(story) + "\n")
 
-    def _is_too_flat(self, limit: float) -> bool:
-        """Whether the round that has begun wants more layers."""
-        return round_at(self.progress.tokens / limit)[0].layers > len(self.model.model.layers)
+    def _read(self, pool: list[Batch], pools: int) -> None:
+        """Train on the next of all `pools`."""
+        for number, batch in enumerate(pool):
+            done = (self.progress.pool + number / len(pool)) / pools
+            if layers_at(done) > len(self.model.model.layers):
+                self._use(deepened(self.model, layers_at(done)))
+            self._step(batch, done)
+            self._tick()
+            if self.last - self.sampled > SAMPLE_EVERY_S:
+                self.sampled = self.last
+                self._report()
+        self.progress.pool += 1
+
+    def _tick(self) -> None:
+        """Count the time since the last tick."""
+        now = self.clock()
+        self.progress.elapsed_s, self.last = self.progress.elapsed_s + now - self.last, now
 
     def _use(self, model: LlamaForCausalLM) -> None:
         """Train `model` from here on."""
@@ -271,17 +348,17 @@ class Training:
             optimizer.zero_grad()
         self.progress.step += 1
         self.progress.tokens += batch.ids.numel()
-        self.progress.losses.append(loss.item())
+        self.progress.losses.append(loss.detach())  # its value is waited for in reports only
 
     def _loss(self, batch: Batch) -> Tensor:
-        batch = batch.to(self.device)
-        return self.forward.loss(batch.ids, batch.positions, batch.targets)
+        return self.forward.loss(*batch.to(self.device).parts())
 
     def _report(self) -> None:
-        progress, recent = self.progress, self.progress.losses[-100:] or [math.nan]
+        progress = self.progress
+        recent = torch.stack([*progress.losses]).mean().item() if progress.losses else math.nan
         print(
             f"{progress.elapsed_s / 60:5.1f} min  step {progress.step:5d}  "
-            f"{progress.tokens / 1e6:5.2f}M tokens  loss {sum(recent) / len(recent):.3f}",
+            f"{progress.tokens / 1e6:5.2f}M tokens  loss {recent:.3f}",
             end="",
         )
         with torch.inference_mode():
@@ -302,6 +379,7 @@ class Training:
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "elapsed_s": self.progress.elapsed_s,
+            "pool": self.progress.pool,
             "step": self.progress.step,
             "tokens": self.progress.tokens,
         }
@@ -314,7 +392,7 @@ class Training:
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.progress = Progress(state["elapsed_s"], state["step"], state["tokens"])
+        self.progress = Progress(*(state[key] for key in ("elapsed_s", "pool", "step", "tokens")))
 
 
 def watched_batches(encoder: Encoder) -> dict[str, Batch]:
@@ -363,6 +441,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, help="that draw; by default 0, on a GPU 12")
+    parser.add_argument(
+        "--scale", type=int, help="times the tokens, in as many steps; by default 1, on a GPU 4"
+    )
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--resume", action="store_true", help="go on from training/out/")
     parser.add_argument("--out", type=Path, default=MODEL_DIR)

@@ -1,0 +1,137 @@
+"""The training itself: what it reads, in which order, and how it goes on after a stop."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from training import train
+from training.tokenizer import Encoder
+from training.train import Batch, Pools, Training, curriculum, loader
+
+TOKENS = 9_000
+SHIPPED = Path(__file__).parent.parent / "models" / "hermes-mini"
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder(PreTrainedTokenizerFast.from_pretrained(SHIPPED))
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path):
+    """A training of seconds, that leaves nothing behind."""
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", os.environ.get("TOKENIZERS_PARALLELISM", "false"))
+    monkeypatch.setattr(train, "POOL_TOKENS", TOKENS // 3)
+    monkeypatch.setattr(train, "TOKENIZER_DOCUMENTS", 20)
+    monkeypatch.setattr(train, "VOCABULARY", 400)
+    monkeypatch.setattr(train, "SAVE_EVERY_S", 0)
+    monkeypatch.setattr(train, "OUT_DIR", tmp_path / "out")
+    monkeypatch.setattr(train, "SHAPE", {
+        "hidden_size": 64, "intermediate_size": 48, "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    })  # fmt: skip
+    monkeypatch.setattr(Training, "_report", lambda self: None)
+
+
+def options(tmp_path, **changed):
+    usual = {
+        "tokens": TOKENS / 1e6, "device": "cpu", "seed": 3, "rate": 3e-3, "threads": 1,
+        "workers": 0, "scale": None, "bf16": False, "resume": False, "out": tmp_path / "model",
+    }  # fmt: skip
+    return argparse.Namespace(**{**usual, **changed})
+
+
+def parts(pools):
+    return [
+        tensor
+        for pool in pools
+        for batch in pool
+        for tensor in (batch.ids, batch.positions, batch.learned, batch.targets)
+    ]
+
+
+def test_any_number_of_workers_draws_the_same(encoder):
+    pools = Pools(encoder, 1, TOKENS)
+    alone, helped = (parts(loader(pools, 0, workers, "cpu")) for workers in (0, 2))
+
+    assert len(pools) == 3
+    assert len(alone) == len(helped)
+    assert all(map(torch.equal, alone, helped))
+    assert all(map(torch.equal, parts([pools[1]]), parts([next(iter(loader(pools, 1, 0, "cpu")))])))
+
+
+def test_a_pool_is_drawn_for_its_place_in_the_training(encoder, monkeypatch):
+    places = []
+    monkeypatch.setattr(
+        train, "curriculum", lambda corpus, done: places.append(done) or curriculum(corpus, done)
+    )
+    pools = Pools(encoder, 1, TOKENS)
+    read = [sum(batch.ids.numel() for batch in pools[number]) for number in range(3)]
+
+    assert places == [0, 1 / 3, 2 / 3]
+    assert max(batch.ids.shape[1] for batch in pools[0]) <= 512
+    assert sum(read) == pytest.approx(TOKENS, rel=0.5)  # each ends with a whole document
+
+
+@pytest.mark.parametrize(
+    ("tokens", "count"),
+    [pytest.param(100, 1, id="less than one"), pytest.param(10_000, 3, id="not quite so many")],
+)
+def test_the_pools_hold_all_tokens_together(encoder, tokens, count):
+    pools = Pools(encoder, 1, tokens)
+
+    assert len(pools) == count
+    assert pools.count * pools.size == pytest.approx(tokens)
+
+
+def test_what_is_learned_follows_its_place(encoder):
+    for batch in Pools(encoder, 1, TOKENS)[0]:
+        following = batch.ids.flatten()[batch.learned + 1]
+
+        assert torch.equal(batch.targets, following)
+
+
+def test_a_batch_goes_where_it_is_sent():
+    sent = Batch(*(torch.zeros(2) for _ in range(4))).to("meta")
+
+    assert {tensor.device.type for tensor in parts([[sent]])} == {"meta"}
+
+
+class Stopped(Exception):
+    """As if somebody had pulled the plug."""
+
+
+def test_a_training_that_was_stopped_goes_on_as_if_it_was_not(tmp_path, monkeypatch):
+    whole = Training(options(tmp_path))
+    whole.run()
+
+    def stop(self, pool, pools, read=Training._read):
+        if self.progress.pool == 2:
+            raise Stopped
+        read(self, pool, pools)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_read", stop)
+        with pytest.raises(Stopped):
+            Training(options(tmp_path)).run()
+    resumed = Training(options(tmp_path, resume=True, workers=1))
+    assert resumed.progress.pool == 2
+    resumed.run()
+
+    assert resumed.progress.tokens == whole.progress.tokens
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_model_is_saved_with_its_story(tmp_path):
+    Training(options(tmp_path)).run()
+
+    story = json.loads((tmp_path / "model" / train.STORY).read_text())
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert story.keys() == {"tokens", "steps", "seed", "cpu_minutes", "device"}
+    assert config["num_hidden_layers"] == train.DEEP_LAYERS
