@@ -1,4 +1,4 @@
-"""Trains Hermes Mini from nothing: on two cores within two hours, on a GPU in minutes.
+"""Trains Hermes Mini from nothing: on two cores in about two hours, on a GPU sooner.
 
     python -m training.train                   # the model as it is shipped
     python -m training.train --tokens 3        # a quick one: three million tokens
