@@ -1,6 +1,6 @@
 """Trains Hermes Mini from nothing: on two cores in about two hours, on a GPU sooner.
 
-    python -m training.train                   # the model as it is shipped
+    python -m training.train                   # the whole recipe
     python -m training.train --tokens 3        # a quick one: three million tokens
     python -m training.train --resume          # goes on after an interruption, told the same else
 
