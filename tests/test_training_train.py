@@ -10,8 +10,9 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from training import train
+from training.pools import Batch, Pools, curriculum, loader
 from training.tokenizer import Encoder
-from training.train import Batch, Pools, Training, curriculum, loader
+from training.train import Training
 
 TOKENS = 9_000
 SHIPPED = Path(__file__).parent.parent / "models" / "hermes-mini"
@@ -26,7 +27,7 @@ def encoder():
 def small(monkeypatch, tmp_path):
     """A training of seconds, that leaves nothing behind."""
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", os.environ.get("TOKENIZERS_PARALLELISM", "false"))
-    monkeypatch.setattr(train, "POOL_TOKENS", TOKENS // 3)
+    monkeypatch.setattr("training.pools.POOL_TOKENS", TOKENS // 3)
     monkeypatch.setattr(train, "TOKENIZER_DOCUMENTS", 20)
     monkeypatch.setattr(train, "VOCABULARY", 400)
     monkeypatch.setattr(train, "SAVE_EVERY_S", 0)
@@ -68,7 +69,8 @@ def test_any_number_of_workers_draws_the_same(encoder):
 def test_a_pool_is_drawn_for_its_place_in_the_training(encoder, monkeypatch):
     places = []
     monkeypatch.setattr(
-        train, "curriculum", lambda corpus, done: places.append(done) or curriculum(corpus, done)
+        "training.pools.curriculum",
+        lambda corpus, done: places.append(done) or curriculum(corpus, done),
     )
     pools = Pools(encoder, 1, TOKENS)
     read = [sum(batch.ids.numel() for batch in pools[number]) for number in range(3)]

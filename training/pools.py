@@ -1,0 +1,171 @@
+"""What a training reads: documents in pools, and batches of rows out of them."""
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from training.corpus import Corpus, Mix
+from training.tokenizer import Encoder
+
+CONTEXT = 4096  # positions that the model has seen, by gaps between turns
+BATCH_TOKENS = 3584
+POOL_TOKENS = 250_000  # of documents that are sorted by length together, padding included
+PREFETCHED = 2  # pools that each worker has ready
+
+Row = tuple[list[int], list[bool], list[int]]  # ids, which of them are learned, positions
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows padded on the right, and what is learned of them."""
+
+    ids: Tensor  # (rows, length) int64
+    positions: Tensor  # (rows, length) int64, with gaps between turns
+    learned: Tensor  # (tokens,) int64: places in the flat rows after which a token is learned
+    targets: Tensor  # (tokens,) int64: the ids that come after them
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By value: a tensor in shared memory keeps a file open, of which there may be few."""
+        return _batch_of, tuple(each.numpy() for each in self.parts())
+
+    def to(self, device: str) -> Self:
+        """The same on `device`, without waiting for it."""
+        return type(self)(*(each.to(device, non_blocking=True) for each in self.parts()))
+
+    def pin_memory(self) -> Self:
+        """The same where a GPU can copy it from by itself."""
+        return type(self)(*(each.pin_memory() for each in self.parts()))
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All of it, in the order in which the forward takes it."""
+        return self.ids, self.positions, self.learned, self.targets
+
+
+def _batch_of(*parts: Any) -> Batch:
+    return Batch(*map(torch.from_numpy, parts))
+
+
+def curriculum(corpus: Corpus, done: float) -> int:
+    """Set `corpus` for the share of training that is `done`; the longest row in tokens."""
+    if done < 0.03:
+        corpus.mix = Mix(0.5, 0.0, 0.1, 0.15, lengths=(0.7, 0.3, 0.0), exchanges=(2, 5))
+        return 512
+    if done < 0.17:
+        corpus.mix = Mix(0.12, 0.25, 0.2, 0.2, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
+        return 1200
+    corpus.mix = Mix(0.1, 0.16, 0.29, 0.37, lengths=(0.3, 0.4, 0.3), exchanges=(8, 18))
+    return 2048
+
+
+class Pools(Dataset[list[Batch]]):
+    """All that a training reads, in pools that are drawn by their number alone.
+
+    So it is the same whoever draws it, and a training may go on at any pool.
+
+    Args:
+        encoder: Turns documents into ids.
+        seed: The same seed gives the same pools.
+        tokens: Of all pools together, about.
+        batch_tokens: Of a batch at most, padding included.
+    """
+
+    def __init__(
+        self, encoder: Encoder, seed: int, tokens: float, batch_tokens: int = BATCH_TOKENS
+    ) -> None:
+        self.encoder, self.seed, self.batch_tokens = encoder, seed, batch_tokens
+        self.count = max(1, round(tokens / POOL_TOKENS))
+        self.size = tokens / self.count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> list[Batch]:
+        """Batches of rows of like length, in random order."""
+        mixed = self.seed * 1_000_003 + number
+        corpus, rng = Corpus(mixed), random.Random(f"pool {mixed}")
+        longest = curriculum(corpus, number / self.count)
+        rows = drawn(corpus, self.encoder, longest, self.size, rng)
+        return list(batches(rows, self.batch_tokens, self.encoder.pad, rng))
+
+
+def loader(pools: Pools, first: int, workers: int, device: str) -> DataLoader[list[Batch]]:
+    """The pools from `first` on, in order, drawn by `workers` processes ahead of their use.
+
+    The processes are forked, as they only draw; the loader gives each of them one thread.
+    """
+    if workers:  # else the tokenizer complains of the fork, after which it is used by one thread
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return DataLoader(
+        pools,
+        batch_size=None,
+        sampler=range(first, len(pools)),
+        num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
+        multiprocessing_context="fork" if workers else None,
+        pin_memory=device == "cuda",
+    )
+
+
+def drawn(
+    corpus: Corpus, encoder: Encoder, longest: int, tokens: float, rng: random.Random
+) -> list[Row]:
+    """One pool of documents of `tokens` in all, none longer than `longest`."""
+    rows: list[Row] = []
+    total = 0
+    while total < tokens:
+        ids, learned, borders = encoder.document(corpus.document())
+        positions = _with_gaps(len(ids), borders, rng)
+        rows.append((ids[:longest], learned[:longest], positions[:longest]))
+        total += len(rows[-1][0])
+    return rows
+
+
+def batches(rows: list[Row], most: int, pad: int, rng: random.Random) -> Iterator[Batch]:
+    """Batches of rows of like length, `most` tokens in each, in random order."""
+    rows.sort(key=lambda row: len(row[0]))
+    groups: list[list[Row]] = [[]]
+    for row in rows:
+        if groups[-1] and len(row[0]) * (len(groups[-1]) + 1) > most:
+            groups.append([])
+        groups[-1].append(row)
+    rng.shuffle(groups)
+    for group in groups:
+        batch = padded(group, pad)
+        if len(batch.learned):
+            yield batch
+
+
+def _with_gaps(length: int, borders: list[int], rng: random.Random) -> list[int]:
+    """Positions 0, 1, … that at times jump where a turn begins: distance without its cost."""
+    positions = list(range(length))
+    if rng.random() < 0.5 or len(borders) < 2:
+        return positions
+    room = max(0, min(CONTEXT, int(rng.choice((512, 1024, 2048, CONTEXT)))) - length)
+    for border in rng.sample(borders, min(len(borders), rng.choice((1, 1, 2, 3)))):
+        jump = rng.randint(0, room)
+        room -= jump
+        positions[border:] = [position + jump for position in positions[border:]]
+    return positions
+
+
+def padded(rows: list[Row], pad: int) -> Batch:
+    """Rows as one batch, with `pad` on the right."""
+    length = max(len(ids) for ids, _, _ in rows)
+    ids = torch.full((len(rows), length), pad)
+    positions = torch.zeros((len(rows), length), dtype=torch.long)
+    targets = torch.full((len(rows), length), -100)
+    for row, (row_ids, learned, row_positions) in enumerate(rows):
+        known = torch.tensor(row_ids)
+        ids[row, : len(row_ids)] = known
+        positions[row, : len(row_ids)] = torch.tensor(row_positions)
+        wanted = torch.tensor(learned)
+        targets[row, : len(row_ids) - 1] = torch.where(wanted[1:], known[1:], -100)
+    flat = targets.flatten()
+    places = (flat != -100).nonzero().flatten()
+    return Batch(ids, positions, places, flat[places])
