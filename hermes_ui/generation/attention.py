@@ -13,14 +13,14 @@ else is served.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from hermes_ui.generation.invariance import rounded
-from hermes_ui.generation.paging import layered
+from hermes_ui.generation.paging import layered, trash_place
 
 NAME = "hermes_paged"
 
@@ -41,6 +41,8 @@ class Scratch:
 
 class Step(ABC):
     """What all layers of one step read and write."""
+
+    is_recordable: ClassVar[bool] = False  # by `graphs.py`
 
     def __init__(self, allocator: Any, scratch: Scratch, groups: int, dtype: torch.dtype) -> None:
         """`groups` query heads share the keys of one head; queries come in `dtype`."""
@@ -70,10 +72,8 @@ class Step(ABC):
     def write(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Put the new (1, kv_heads, tokens, head_dim) keys and values into the cache."""
         if self._where is None:
-            # Padding goes into a page that the library gives to nobody.
-            trash = self._allocator.blocks_per_sector * self._allocator.tokens_per_page
-            padding = key.shape[2] - self.tokens
-            self._where = torch.tensor(self._places + [trash] * padding, device=self._device)
+            padding = [trash_place(self._allocator)] * (key.shape[2] - self.tokens)
+            self._where = torch.tensor(self._places + padding, device=self._device)
         keys, values = self._of(layer).flatten(2, 3)
         keys.index_copy_(1, self._where, _kept(key[0], keys.dtype))
         values.index_copy_(1, self._where, _kept(value[0], values.dtype))

@@ -26,7 +26,7 @@ from transformers.generation.continuous_batching.model_runner import ModelRunner
 from hermes_ui.generation import attention
 from hermes_ui.generation.engine import CacheUse
 from hermes_ui.generation.invariance import rounded, row_unit
-from hermes_ui.generation.paging import free_blocks, layered
+from hermes_ui.generation.paging import free_blocks, layered, trash_place
 from hermes_ui.generation.request import Request, Requests
 from hermes_ui.generation.sampling import broken_rows, next_tokens
 
@@ -291,9 +291,8 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
         if not config.graphs:
             return None
         (allocator,) = processor.cache.cache_allocators.values()
-        trash = allocator.blocks_per_sector * allocator.tokens_per_page
         graphs: Callable[..., Any] = config.graphs(
-            self.model, trash=trash, cache=layered(allocator)
+            self.model, trash=trash_place(allocator), cache=layered(allocator)
         )
         return graphs
 

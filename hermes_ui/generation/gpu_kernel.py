@@ -91,12 +91,16 @@ def _write(
     lane = tl.arange(0, WIDTH)
     is_used = lane < DIM
     target = cache + head * cache_head + tl.load(places + row) * DIM + lane
-    new = tl.load(key + row * key_row + head * key_head + lane, mask=is_used).to(tl.float32)
-    new = tl.clamp(new, -most, most, propagate_nan=tl.PropagateNan.ALL)
-    tl.store(target, new.to(cache.dtype.element_ty), mask=is_used)
-    new = tl.load(value + row * value_row + head * value_head + lane, mask=is_used).to(tl.float32)
-    new = tl.clamp(new, -most, most, propagate_nan=tl.PropagateNan.ALL)
-    tl.store(target + cache_values, new.to(cache.dtype.element_ty), mask=is_used)
+    _keep(key + row * key_row + head * key_head + lane, target, most, is_used)
+    _keep(value + row * value_row + head * value_head + lane, target + cache_values, most, is_used)
+
+
+@triton.jit
+def _keep(new, target, most, is_used):
+    """Copy from `new` to `target`; what is larger than `most` becomes that."""
+    number = tl.load(new, mask=is_used).to(tl.float32)
+    number = tl.clamp(number, -most, most, propagate_nan=tl.PropagateNan.ALL)
+    tl.store(target, number.to(target.dtype.element_ty), mask=is_used)
 
 
 @triton.jit

@@ -300,7 +300,7 @@ def _attention_on_gpu(model: Any) -> type[Step]:
 
 def _graphs(step: type[Step], capacity: Capacity) -> Any:
     """How to make `Graphs` of the model, for steps that can be recorded; else None."""
-    if not hasattr(step, "is_all_rows"):
+    if not step.is_recordable:
         return None
     from hermes_ui.generation.graphs import Graphs  # noqa: PLC0415  # takes Triton
 

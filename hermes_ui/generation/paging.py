@@ -92,6 +92,11 @@ def layered(allocator: Any) -> Tensor:
     return cache.view(len(allocator.layer_indices), 2, heads, -1, allocator.tokens_per_page, dim)
 
 
+def trash_place(allocator: Any) -> int:
+    """The first place of the page that the library gives to nobody: padding goes there."""
+    return int(allocator.blocks_per_sector * allocator.tokens_per_page)
+
+
 def line_up(free: list[int], count: int, after: int | None) -> None:
     """Order the `free` pages, which are taken from the end, so that the next `count` lie in a row.
 

@@ -25,6 +25,7 @@ class Row:
 class RowStep(TiledStep):
     """A step whose requests of few new tokens are answered together."""
 
+    is_recordable = True
     tile_tokens = 4096  # a GPU is fastest with all of a prompt at once
 
     def __init__(self, *args: Any) -> None:
@@ -58,26 +59,21 @@ class RowStep(TiledStep):
         ]
 
     def answer(self, layer: int, query: Tensor, scale: float) -> Tensor:
-        if self._asked is None:
-            self._asked = self._on_device()
-        tokens, tables, lengths = self._asked
-        asked = query[0].transpose(0, 1)
-        if self.is_all_rows:
-            seen = gpu_kernel.answer(asked[tokens], self._of(layer), tables, lengths, scale)
-            return torch.nn.functional.pad(seen, (0, 0, 0, 0, 0, len(asked) - len(seen)))[None]
         result = super().answer(layer, query, scale)
         if self.rows:
-            seen = gpu_kernel.answer(asked[tokens], self._of(layer), tables, lengths, scale)
+            self._asked = self._asked or self._on_device()
+            tokens, tables, lengths = self._asked
+            asked = query[0].transpose(0, 1)[tokens]
+            seen = gpu_kernel.answer(asked, self._of(layer), tables, lengths, scale)
             result[0].index_copy_(0, tokens, seen)
         return result
 
     def _on_device(self) -> tuple[Tensor, Tensor, Tensor]:
         """Which tokens are rows, their tables and their lengths."""
+        tables = tables_of(self.rows, max(len(row.table) for row in self.rows))
         return (
-            torch.tensor(self._row_tokens, dtype=torch.int64, device=self._device),
-            tables_of(self.rows, max((len(row.table) for row in self.rows), default=1)).to(
-                self._device
-            ),
+            torch.tensor(self._row_tokens, device=self._device),
+            tables.to(self._device),
             torch.tensor([row.length for row in self.rows], device=self._device),
         )
 
