@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -89,7 +90,7 @@ def _shown(turn: Turn) -> str:
 def card(speaker: Speaker, folder: Path, share: float) -> str:
     """The text of the card."""
     config = speaker.model.config
-    story = json.loads((folder / STORY).read_text())
+    rounds = json.loads((folder / STORY).read_text())
     return (
         (Path(__file__).parent / "model_card.md")
         .read_text(encoding="utf-8")
@@ -107,11 +108,22 @@ def card(speaker: Speaker, folder: Path, share: float) -> str:
             scenes="\n\n".join(
                 f"### {title}\n\n{transcript(speaker, who, lines)}" for title, who, lines in SCENES
             ),
-            took=f"{story['cpu_minutes']} CPU minutes"
-            if "cpu_minutes" in story
-            else f"{story['minutes']} minutes",
-            **{**story, "tokens": story["tokens"] / 1e6},
+            tokens=sum(each["tokens"] for each in rounds) / 1e6,
+            rounds="; then ".join(map(_told, rounds)),
         )
+    )
+
+
+def _told(story: dict[str, Any]) -> str:
+    """One round of the training, in words."""
+    took = (
+        f"{story['cpu_minutes']} CPU minutes"
+        if "cpu_minutes" in story
+        else f"{story['minutes']} minutes"
+    )
+    return (
+        f"{story['tokens'] / 1e6:.1f} million tokens in {story['steps']:,} steps, "
+        f"{took} on `{story['device']}`, seed {story['seed']}"
     )
 
 

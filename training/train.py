@@ -1,8 +1,9 @@
 """Trains Hermes Mini from nothing: on two cores in about two hours, on a GPU sooner.
 
-    python -m training.train                   # the whole recipe
+    python -m training.train                   # from nothing
     python -m training.train --tokens 3        # a quick one: three million tokens
     python -m training.train --resume          # goes on after an interruption, told the same else
+    python -m training.train --after FOLDER --tokens 8.5 --rate 1e-3 --seed 2    # another round
 
 Writes the finished model to models/hermes-mini/ and its checkpoints to training/out/.
 """
@@ -27,7 +28,16 @@ from training.deepen import deepened
 from training.dialogue import Turn
 from training.forward import Forward
 from training.muon import Muon
-from training.pools import BATCH_TOKENS, CONTEXT, Batch, Pools, loader, padded
+from training.pools import (
+    BATCH_TOKENS,
+    CONTEXT,
+    Batch,
+    Pools,
+    curriculum,
+    loader,
+    padded,
+    second_round,
+)
 from training.tokenizer import Encoder, train_tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -50,7 +60,7 @@ DEEPER_AT = 0.5  # of the training
 CUDA_WORKERS = 12  # a GPU reads faster than a few cores can write
 SAVE_EVERY_S = 120
 SAMPLE_EVERY_S = 90
-STORY = "training.json"  # beside the model: what it was trained on
+STORY = "training.json"  # beside the model: what each round was trained on
 
 
 @dataclass(slots=True)
@@ -112,11 +122,12 @@ class Training:
         self.options = options
         self.checkpoint = OUT_DIR / "checkpoint.pt"
         resumes = options.resume and self.checkpoint.exists()
-        if resumes:
-            self.tokenizer = PreTrainedTokenizerFast.from_pretrained(OUT_DIR / "tokenizer")
+        known = OUT_DIR / "tokenizer" if resumes else options.after
+        if known:
+            self.tokenizer = PreTrainedTokenizerFast.from_pretrained(known)
         else:
             self.tokenizer = tokenizer_for(options.seed)
-            self.tokenizer.save_pretrained(OUT_DIR / "tokenizer")
+        self.tokenizer.save_pretrained(OUT_DIR / "tokenizer")
         self.encoder = Encoder(self.tokenizer)
         self.device = options.device
         if self.device == "auto":
@@ -128,6 +139,9 @@ class Training:
         self.watched = watched_batches(self.encoder)
         if resumes:
             self._load()
+        elif options.after:
+            trained = LlamaForCausalLM.from_pretrained(options.after, dtype=torch.float32)
+            self._use(trained.to(self.device))
         else:
             self._use(new_model(self.tokenizer, self.first_layers).to(self.device))
 
@@ -138,7 +152,8 @@ class Training:
         workers = options.workers if options.workers is not None else CUDA_WORKERS * on_gpu
         scale = options.scale or (CUDA_SCALE if on_gpu else 1)
         tokens = options.tokens * scale * 1e6
-        pools = Pools(self.encoder, options.seed, tokens, BATCH_TOKENS * scale)
+        plan = second_round if options.after else curriculum
+        pools = Pools(self.encoder, options.seed, tokens, BATCH_TOKENS * scale, plan)
         self.last = saved = self.sampled = self.clock()
         for pool in loader(pools, progress.pool, workers, self.device):
             self._read(pool, len(pools))
@@ -147,12 +162,13 @@ class Training:
                 self._save()
         self._report()
         self._tick()
-        self._save()
         save_model(self.model, self.tokenizer, options.out)
+        self.checkpoint.unlink(missing_ok=True)
         took = "minutes" if on_gpu else "cpu_minutes"
         story = {"tokens": progress.tokens, "steps": progress.step, "seed": options.seed,
                  took: round(progress.elapsed_s / 60), "device": self.device}  # fmt: skip
-        (options.out / STORY).write_text(json.dumps(story) + "\n")
+        earlier = json.loads((options.after / STORY).read_text()) if options.after else []
+        (options.out / STORY).write_text(json.dumps([*earlier, story]) + "\n")
 
     def _read(self, pool: list[Batch], pools: int) -> None:
         """Train on the next of all `pools`."""
@@ -289,8 +305,12 @@ def main() -> None:
     )
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--resume", action="store_true", help="go on from training/out/")
+    parser.add_argument("--after", type=Path, help="another round, on the model in a folder")
     parser.add_argument("--out", type=Path, default=MODEL_DIR)
-    Training(parser.parse_args()).run()
+    options = parser.parse_args()
+    if options.after and not (options.after / STORY).is_file():
+        parser.error(f"--after: {options.after} holds no model that was trained here")
+    Training(options).run()
 
 
 if __name__ == "__main__":
