@@ -127,7 +127,8 @@ class Training:
             self.tokenizer = PreTrainedTokenizerFast.from_pretrained(known)
         else:
             self.tokenizer = tokenizer_for(options.seed)
-        self.tokenizer.save_pretrained(OUT_DIR / "tokenizer")
+        if not resumes:
+            self.tokenizer.save_pretrained(OUT_DIR / "tokenizer")
         self.encoder = Encoder(self.tokenizer)
         self.device = options.device
         if self.device == "auto":
