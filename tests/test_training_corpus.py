@@ -88,7 +88,7 @@ def test_alike_functions_are_different_lookups_of_one_domain(inventor):
         taken = [list(each.tool.parameters["properties"]) for each in functions]
 
         assert len(functions) == max(count, 2)
-        assert all(function.is_lookup for function in functions)
+        assert all(function.domain for function in functions)
         assert len({function.kind for function in functions}) == len(functions)
         assert len({function.tool.name for function in functions}) == len(functions)
         assert any(all(name in about["parameter"] for (name,) in taken) for about in domains)
@@ -106,6 +106,32 @@ def test_some_parameters_have_an_odd_name_in_training_only():
 
     assert 0.05 < shares[0] < 0.3
     assert shares[1] == 0
+
+
+def test_alike_functions_at_times_share_a_word(inventor):
+    shared = 0
+    for _ in range(100):
+        kinds = [each.kind.split() for each in draw_functions(inventor, 4, alike=True)]
+        words = [word for kind in kinds for word in kind]
+        shared += len(set(words)) < len(words)
+
+    assert 15 < shared < 75
+
+
+def test_a_drill_asks_once_for_each_function_and_for_what_is_not_on_offer():
+    corpus, refused = Corpus(11), 0
+    for _ in range(40):
+        turns = corpus.drill()
+        offered = re.findall(r'"function": \{"name": "(\w+)"', turns[0].text)
+        said = [turn.text for turn in turns if turn.role == "assistant"]
+        calls = [parsed_calls(each) for each in said]
+
+        assert sorted(call[0][0] for call in calls if call) == sorted(offered)
+        assert all(turn.learned for turn in turns if turn.role == "assistant")
+        assert {turn.role for turn in turns} == {"system", "user", "assistant"}
+        refused += calls.count(None)
+
+    assert refused > 40
 
 
 def functions_documents(corpus, count):
@@ -136,7 +162,7 @@ def test_a_conversation_with_functions_has_as_many_requests_as_the_mix_says(monk
     monkeypatch.setattr(training.corpus, "examples", lambda talk: [])
     asked = [asked for *_, asked in functions_documents(Corpus(4), 60)]
 
-    assert (min(asked), max(asked)) == (2, 6)
+    assert (min(asked), max(asked)) == Mix().requests
 
 
 def test_about_a_third_of_the_offers_are_alike():

@@ -23,6 +23,7 @@ from training.world import Inventor, Split, World
 
 LENGTHS = ("short", "middle", "long")
 ALIKE_SHARE = 0.35  # of the documents with functions offer lookups of one domain only
+DRILL_SHARE = 0.4  # of the documents with functions are requests and calls, no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Mix:
     forms: float = 0.15
     lengths: tuple[float, float, float] = (0.4, 0.4, 0.2)  # of system prompts, see LENGTHS
     exchanges: tuple[int, int] = (3, 9)
-    requests: tuple[int, int] = (2, 6)  # instead, with functions: later calls copy the first
+    requests: tuple[int, int] = (3, 7)  # instead, with functions: later calls copy the first
 
 
 class Corpus:
@@ -74,7 +75,7 @@ class Corpus:
             return turns
         roll -= mix.starters
         if 0 <= roll < mix.functions:
-            return self.calls()
+            return self.drill() if rng.random() < DRILL_SHARE else self.calls()
         roll -= mix.functions
         if 0 <= roll < mix.forms:
             return self.forms()
@@ -103,13 +104,28 @@ class Corpus:
         uncalled: list[Function] = []
         for _ in range(rng.randint(*self.mix.requests)):
             roll = rng.random()
-            if roll < 0.55:
+            if roll < 0.5:
                 uncalled = uncalled or rng.sample(functions, len(functions))
                 call(talk, uncalled.pop())
-            elif roll < 0.8:
+            elif roll < 0.85:
                 refuse(talk, functions)
             else:
                 talk.step()
+        return talk.turns
+
+    def drill(self) -> list[Turn]:
+        """Several functions, each asked for once among requests that none fits: only choosing."""
+        rng = self.inventor.rng
+        functions = draw_functions(
+            self.inventor, rng.randint(2, 6), alike=rng.random() < ALIKE_SHARE
+        )
+        talk = helpful_assistant(self.inventor)
+        offer(talk, functions, alone=True)
+        for function in rng.sample(functions, len(functions)):
+            while rng.random() < 0.5:
+                refuse(talk, functions)
+            call(talk, function)
+            del talk.turns[-2:]  # the result, and what is said of it
         return talk.turns
 
     def forms(self) -> list[Turn]:
@@ -121,7 +137,7 @@ class Corpus:
         ask_for(talk, form, alone=alone)
         if not alone and rng.random() < 0.5:
             talk.turns.append(Turn("assistant", greeting(talk)))
-        for _ in range(rng.randint(1, 4)):
+        for _ in range(rng.randint(1, 3)):
             fill(talk, form)
         return talk.turns
 

@@ -24,6 +24,8 @@ from training.world import Inventor, in_split
 FAILED_SHARE = 0.04  # of the calls of invented functions
 STRANGE_SHARE = 0.35  # of the invented ones have a name that only the prompt can teach
 COMPOUND_SHARE = 0.3  # of the lookups are of a property like "lamp price"
+NARROW_SHARE = 0.5  # of the alike ones share words with each other
+BEFORE_LISTS = ("things", "materials", "colours", "animals")  # for compounds
 NEAR_SHARE = 0.5  # of what is refused sounds like a function on offer
 OWN_SHARE = 0.28  # of the functions on offer, but for the alike ones, are the app's own
 ODD_SHARE = 0.15  # of the parameters have a name that says little; in training only
@@ -42,22 +44,31 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Domain:
+    """What lookups of one sort of thing may ask for: `whats`, also behind one of `befores`."""
+
+    rules: Mapping[str, Any]
+    whats: Sequence[str]
+    befores: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """A tool, and a way to invent requests for it. `kind` tells what it is good for."""
 
     kind: str
     tool: Tool
     request: Callable[[Inventor], Request]
-    is_lookup: bool = False
+    domain: Domain | None = None  # of a lookup
 
 
 def draw_functions(inventor: Inventor, count: int, *, alike: bool = False) -> list[Function]:
     """`count` functions that no request could mean two of.
 
     Those that are `alike`, of which there are at least two, look up properties of one domain,
-    so that only the properties tell them apart.
+    so that only the properties tell them apart; half of the time by one word of two.
     """
-    domain = inventor.rng.choice(list(load("functions")["lookups"])) if alike else None
+    domain = _domain(inventor, narrow=inventor.rng.random() < NARROW_SHARE) if alike else None
     chosen: dict[str, Function] = {}
     while len(chosen) < (max(count, 2) if alike else count):
         function = _draw(inventor, domain)
@@ -110,10 +121,10 @@ def refuse(talk: Talk, functions: Sequence[Function]) -> None:
 def _unoffered(inventor: Inventor, functions: Sequence[Function]) -> Function:
     """A function of another kind than `functions`; at times one that takes the same argument."""
     barred = {*OWN, *(function.kind for function in functions)}
-    lookups = [function for function in functions if function.is_lookup]
+    lookups = [function for function in functions if function.domain]
     near = inventor.rng.choice(lookups) if lookups and inventor.rng.random() < NEAR_SHARE else None
     while True:
-        other = _draw(inventor)
+        other = _draw(inventor, near and near.domain)
         if other.kind not in barred and (near is None or _takes(other) == _takes(near)):
             return other
 
@@ -139,7 +150,16 @@ def name_is_own(name: str) -> bool:
     return name in TOOLBOX
 
 
-def _draw(inventor: Inventor, domain: str | None = None) -> Function:
+def _domain(inventor: Inventor, *, narrow: bool = False) -> Domain:
+    """Any domain; a narrow one has few words, so that its properties share some."""
+    rng = inventor.rng
+    rules = load("functions")["lookups"][rng.choice(list(load("functions")["lookups"]))]
+    whats = rules["what"].strip().split(", ")
+    befores = [inventor.word(rng.choice(BEFORE_LISTS)) for _ in range(3)]
+    return Domain(rules, rng.sample(whats, 3) if narrow else whats, befores if narrow else ())
+
+
+def _draw(inventor: Inventor, domain: Domain | None = None) -> Function:
     """Any function, or a lookup of `domain`."""
     roll = 0.5 if domain else inventor.rng.random()
     if roll < OWN_SHARE:
@@ -151,11 +171,12 @@ def _draw(inventor: Inventor, domain: str | None = None) -> Function:
             return function
 
 
-def _lookup(inventor: Inventor, domain: str | None = None) -> Function:
+def _lookup(inventor: Inventor, domain: Domain | None = None) -> Function:
     """A function that gives one property of something, of `domain` or any."""
     rng, rules = inventor.rng, load("functions")
-    about = rules["lookups"][domain or rng.choice(list(rules["lookups"]))]
-    what = inventor.of_split(lambda: _property(inventor, about["what"].strip().split(", ")))
+    domain = domain or _domain(inventor)
+    about = domain.rules
+    what = inventor.of_split(lambda: _property(inventor, domain))
     parameter = rng.choice(about["parameter"])
     known = {"what": what, "parameter": parameter.replace("_", " ")}
     name = str(pick(rules["look_names"], known, rng)).replace(" ", "_")
@@ -174,7 +195,7 @@ def _lookup(inventor: Inventor, domain: str | None = None) -> Function:
             asked, {parameter: of}, {key: found}, rules["look_answers"], words, (str(found),)
         )
 
-    return Function(what, Tool(name, shown, schema), request, is_lookup=True)
+    return Function(what, Tool(name, shown, schema), request, domain)
 
 
 def _at_times_odd(names: Sequence[str], inventor: Inventor) -> list[str]:
@@ -189,14 +210,15 @@ def _at_times_odd(names: Sequence[str], inventor: Inventor) -> list[str]:
     ]
 
 
-def _property(inventor: Inventor, listed: Sequence[str]) -> str:
-    """What is looked up: a word of `listed`, alone or after another, or an invented one."""
-    roll, word = inventor.rng.random(), inventor.rng.choice(listed)
+def _property(inventor: Inventor, domain: Domain) -> str:
+    """What is looked up: a word of `domain`, alone or after another, or an invented one."""
+    rng = inventor.rng
+    roll, word = rng.random(), rng.choice(domain.whats)
     if roll < STRANGE_SHARE:
         return inventor.invented().lower()
-    if roll < STRANGE_SHARE + COMPOUND_SHARE:
-        before = inventor.rng.choice(("things", "materials", "colours", "animals"))
-        return f"{inventor.word(before)} {word}"
+    if domain.befores or roll < STRANGE_SHARE + COMPOUND_SHARE:
+        befores = domain.befores or [inventor.word(rng.choice(BEFORE_LISTS))]
+        return f"{rng.choice(befores)} {word}"
     return word
 
 

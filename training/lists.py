@@ -15,6 +15,8 @@ RECORD_VALUES = (
     "thing", "trade", "title", "email", "sentence",
 )  # fmt: skip
 
+FEW_SHARE = 0.25  # of the lists that are said again have words that come again
+
 
 def list_document(inventor: Inventor) -> list[Turn]:
     """Words said three times, pairs that are asked for one by one, or records as JSON."""
@@ -40,6 +42,8 @@ def _repeated(inventor: Inventor) -> list[Turn]:
     """The same words three times, with other marks around them now and then."""
     rng = inventor.rng
     items = [_invented(inventor) for _ in range(rng.randint(6, 20))]
+    if rng.random() < FEW_SHARE:  # where one is comes of more than the word before
+        items = rng.choices(items[: rng.randint(2, 6)], k=len(items))
     first = _joined(items, rng)
     again = [first if rng.random() < 0.5 else _joined(items, rng) for _ in range(2)]
     return [Turn("list", first), *(Turn("list", text, learned=True) for text in again)]

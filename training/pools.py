@@ -59,7 +59,7 @@ def curriculum(corpus: Corpus, done: float) -> int:
     if done < 0.17:
         corpus.mix = Mix(0.12, 0.25, 0.2, 0.2, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
         return 1200
-    corpus.mix = Mix(0.1, 0.16, 0.29, 0.37, lengths=(0.3, 0.4, 0.3), exchanges=(8, 18))
+    corpus.mix = Mix(0.1, 0.2, 0.37, 0.23, lengths=(0.3, 0.4, 0.3), exchanges=(6, 15))
     return 2048
 
 

@@ -52,14 +52,14 @@ SHAPE = {
 }
 VOCABULARY = 2048
 TOKENIZER_DOCUMENTS = 6000
-MILLION_TOKENS = 50
+MILLION_TOKENS = 52
 CUDA_SCALE = 4  # larger batches cost a GPU no more time
 WARM_UP = 0.01  # of the training
 LAYERS, DEEP_LAYERS = 5, 7  # at first, and from DEEPER_AT on
 DEEPER_AT = 0.5  # of the training
 CUDA_WORKERS = 12  # a GPU reads faster than a few cores can write
 SAVE_EVERY_S = 120
-SAMPLE_EVERY_S = 90
+SAMPLE_EVERY_S = 300
 STORY = "training.json"  # beside the model: what each round was trained on
 
 
