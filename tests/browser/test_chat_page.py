@@ -213,3 +213,16 @@ def test_a_phone_shows_everything(tabs: Tabs, server: Server):
     assert box["y"] + box["height"] <= 844
     page.locator(".head [data-action=open-sidebar]").click()
     expect(page.get_by_role("button", name="New chat")).to_be_in_viewport()
+
+
+def test_a_page_that_gets_narrower_still_shows_the_newest_message(tabs: Tabs, server: Server):
+    page = tabs.open(1280, 500)
+    page.goto(server.url)
+    start_chat(page)
+    say(page, "A long walk along the shore. " * 60)
+    expect_whole_reply(page)
+
+    page.set_viewport_size({"width": 390, "height": 500})
+
+    expect(page.locator(".messages .message").last).to_be_in_viewport()
+    expect(page.locator("[data-part=newest]")).to_be_hidden()

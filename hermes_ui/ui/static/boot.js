@@ -125,13 +125,10 @@ function listen() {
     clearTimeout(typing);
     typing = setTimeout(refreshRows, 180);
   });
-  part("scroller").addEventListener(
-    "scroll",
-    () => {
-      part("newest").hidden = atBottom() && !state.end;
-    },
-    { passive: true },
-  );
+  part("scroller").addEventListener("scroll", noteEnd, { passive: true });
+  const stayAtEnd = () => follows && toBottom();
+  addEventListener("resize", stayAtEnd); // comes before the scroll that a resize may cause
+  new ResizeObserver(stayAtEnd).observe(part("scroller"));
   part("replay-bar").addEventListener("change", startReplay);
   addEventListener("popstate", () => {
     const conversation = new URL(location.href).searchParams.get("c");

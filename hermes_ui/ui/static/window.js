@@ -4,16 +4,22 @@ const drawnHtml = new WeakMap(); // what each message node was made of
 let live = null; // the wire on which a reply arrives
 let settledBlocks = 0;
 let lastHeard = 0;
+let follows = true; // the reader is at the end, and stays there when the box changes its size
 
 const atBottom = () => {
   const box = part("scroller");
   return box.scrollHeight - box.scrollTop - box.clientHeight < 48;
 };
 
+function noteEnd() {
+  follows = atBottom() && !state.end;
+  part("newest").hidden = follows;
+}
+
 function toBottom() {
   const box = part("scroller");
   box.scrollTop = box.scrollHeight;
-  part("newest").hidden = !state.end;
+  noteEnd();
 }
 
 // Change the page without moving what is being read, unless the reader is at its end.
