@@ -1,4 +1,4 @@
-"""What int8 costs in quality: perplexity and agreement with float32, on text nobody trained on.
+"""What int8 and int4 cost in quality: perplexity and agreement with float32 on held-out text.
 
     python -m benchmarks.quality [--documents 40] [--folder models/hermes-mini]
 
@@ -11,6 +11,7 @@ import argparse
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hermes_ui.generation.loading import has_int4
 from hermes_ui.generation.quantize import Bits, weight_bits
 from hermes_ui.generation.settling import SPLIT_ABOVE, Settling, text_ids
 from hermes_ui.generation.streaming import Reading
@@ -74,11 +76,15 @@ def with_outliers(model: Any, loudness: float) -> Any:
     return loud
 
 
-def in_int8(model: Any, ids: list[int], bits: Bits, split_above: float) -> tuple[Any, str]:
-    """A copy in int8, and which forms its layers took. `split_above` inf: all plain."""
+def in_integers(
+    model: Any, ids: list[int], bits: Bits, split_above: float, is_coarse: bool
+) -> tuple[Any, str]:
+    """A copy in int8 or int4, and which forms its layers took. `split_above` inf: all plain."""
     quantized = copy.deepcopy(model)
-    reading = Reading(quantized, lambda step: None)
-    forms = Settling(reading, torch.float32, bits, split_above).run(quantized, ids)
+    settling = Settling(
+        Reading(quantized, lambda step: None), torch.float32, bits, split_above, is_coarse=is_coarse
+    )
+    forms = settling.run(quantized, ids)
     return quantized, forms.words
 
 
@@ -112,8 +118,11 @@ def main() -> None:
             if bits > weight_bits():
                 continue
             for rule, most in (("all plain", math.inf), ("by the rule", SPLIT_ABOVE)):
-                form = f"int8, {bits} bits, {rule}"
-                row(name, form, lambda loud=loud, b=bits, most=most: in_int8(loud, ids, b, most))
+                make = partial(in_integers, loud, ids, bits, most, is_coarse=False)
+                row(name, f"int8, {bits} bits, {rule}", make)
+        if has_int4():
+            make = partial(in_integers, loud, ids, weight_bits(), SPLIT_ABOVE, is_coarse=True)
+            row(name, "int4, by the rule", make)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from transformers import LlamaForCausalLM
 from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import EngineIdentity, Finish
 from hermes_ui.generation.invariance import Uncut, is_batch_invariant
+from hermes_ui.generation.loading import has_int4
 from hermes_ui.generation.local import TransformersEngine
 from hermes_ui.generation.paging import TILE
 from hermes_ui.generation.quantize import Int8Linear, is_available
@@ -20,6 +21,7 @@ from hermes_ui.generation.streaming import Reading
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from tests.engine_contract import ask, spoken, text_of
+from tests.required import skip_or_fail
 from tests.tiny_model import byte_tokenizer, write_tiny_model
 
 CAPACITY = Capacity(512, max_active=8, max_waiting=400, cache_tokens=8192, step_tokens=128)
@@ -40,18 +42,21 @@ def folder(tmp_path_factory):
     return write_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture(scope="module", params=["float32", "int8"])
+@pytest.fixture(scope="module", params=["float32", "int8", "int4"])
 def make_model(folder, request):
     """A new model in the format that is under test; another class may be put in here."""
-    if request.param == "int8" and not is_available():
+    form = request.param
+    if form == "int8" and not is_available():
         pytest.skip("PyTorch has no int8 kernels here")
+    if form == "int4" and not has_int4():
+        skip_or_fail("what multiplies weights of 4 bits")
 
     def make(kind=LlamaForCausalLM):
         model = kind.from_pretrained(folder).requires_grad_(False).eval()
         model.seen = []
-        if request.param == "int8":
+        if form != "float32":
             ids = text_ids(byte_tokenizer(), 512)
-            quantize(model, ids, torch.float32, Reading(model, lambda _: None))
+            quantize(model, ids, torch.float32, Reading(model, lambda _: None), form)
             model.seen.clear()
         return model
 

@@ -17,8 +17,8 @@ TABLES = {"a": [7, 2, 19, 4, 5, 6], "b": [0, 1], "c": [9, 11, 10]}
 
 @pytest.fixture(scope="module", autouse=True)
 def _kernel():
-    kernel = pytest.importorskip("hermes_ui.generation.kernel")
-    if not (has_int8() and kernel.is_available()):
+    openmp = pytest.importorskip("hermes_ui.generation.openmp")
+    if not (has_int8() and openmp.is_available()):
         skip_or_fail("what int8 attends with")
 
 

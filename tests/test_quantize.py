@@ -11,7 +11,7 @@ from torch import nn
 
 from hermes_ui.errors import ModelError
 from hermes_ui.generation.engine import Finish, TextDelta
-from hermes_ui.generation.loading import ModelChoice, Placement, is_int8, load, place
+from hermes_ui.generation.loading import ModelChoice, Placement, has_int4, load, place, quantization
 from hermes_ui.generation.quantize import (
     Int8Embedding,
     Int8Linear,
@@ -24,6 +24,7 @@ from hermes_ui.generation.streaming import Reading, settle
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from tests.engine_contract import ask
+from tests.required import skip_or_fail
 from tests.tiny_model import byte_tokenizer, tiny_llama, write_tiny_model
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="PyTorch has no int8 kernels here")
@@ -166,6 +167,8 @@ class OneLayer(nn.Module):
     def get_input_embeddings(self):
         return None
 
+    get_output_embeddings = get_input_embeddings
+
     def forward(self, ids, use_cache):
         return self.proj(self.rows)
 
@@ -221,9 +224,12 @@ def test_tied_weights_stay_tied_when_they_are_brought_in():
     assert {each.dtype for each in model.parameters()} == {torch.bfloat16}
 
 
-def test_a_model_in_int8_speaks_and_says_what_it_is(folder):
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_a_model_in_integers_speaks_and_says_what_it_is(folder, kind):
+    if kind == "int4" and not has_int4():
+        skip_or_fail("what multiplies weights of 4 bits")
     steps = []
-    placement = place(ModelChoice(folder, "mine", ""), "cpu", quantize="int8")
+    placement = place(ModelChoice(folder, "mine", ""), "cpu", quantize=kind)
     engine = load(ModelChoice(folder, "mine", ""), placement, progress=steps.append)
 
     events = list(
@@ -233,8 +239,8 @@ def test_a_model_in_int8_speaks_and_says_what_it_is(folder):
 
     assert any(isinstance(event, TextDelta) for event in events)
     assert isinstance(events[-1], Finish)
-    assert engine.identity.quantization.startswith("int8")
-    assert placement.why.startswith("int8")
+    assert engine.identity.quantization.startswith(kind)
+    assert placement.why.startswith(kind)
     assert "reading the weights, 100 %" in steps
 
 
@@ -254,11 +260,20 @@ def test_auto_takes_a_large_model_on_a_cpu_unless_a_format_was_asked_for(folder,
     monkeypatch.setattr("hermes_ui.generation.loading.WORTH_INT8", 1000)
     choice = ModelChoice(folder, "mine", "")
 
-    assert is_int8(choice, "cpu", "auto", "auto")
-    assert not is_int8(choice, "cpu", "bfloat16", "auto")
-    assert not is_int8(choice, "cuda", "auto", "auto")
+    assert quantization(choice, "cpu", "auto", "auto") == "int8"
+    assert quantization(choice, "cpu", "bfloat16", "auto") == ""
+    assert quantization(choice, "cuda", "auto", "auto") == ""
 
 
-def test_int8_on_a_gpu_is_an_error_of_one_line(folder):
-    with pytest.raises(ModelError, match="int8 is for CPUs, and the model runs on cuda"):
-        is_int8(ModelChoice(folder, "mine", ""), "cuda", "auto", "int8")
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_integers_on_a_gpu_are_an_error_of_one_line(folder, kind):
+    with pytest.raises(ModelError, match=f"{kind} is for CPUs, and the model runs on cuda"):
+        quantization(ModelChoice(folder, "mine", ""), "cuda", "auto", kind)
+
+
+def test_int4_without_its_kernel_is_an_error_of_one_line(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "hermes_ui.generation.int4", raising=False)
+
+    with pytest.raises(ModelError, match="int4 needs Linux, numba, and a CPU with AVX2"):
+        quantization(ModelChoice(folder, "mine", ""), "cpu", "auto", "int4")

@@ -9,10 +9,7 @@ Each query is added up alone, in an order that its place in the text decides, so
 numbers are the same in any company, on any number of threads, and however a prompt was cut.
 """
 
-import ctypes
 import functools
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,8 +19,10 @@ from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 from torch import Tensor
 
+from hermes_ui.generation import openmp
 from hermes_ui.generation.attention import Step
 from hermes_ui.generation.invariance import rounded
+from hermes_ui.generation.openmp import pointer
 
 QUERIES = 8  # of a request that are answered together, at most
 FAST = {"contract", "reassoc", "nsz"}  # sums in vectors; what is no number stays none
@@ -42,16 +41,6 @@ SMALLEST = np.float32(-126)  # the exponent of the smallest normal number
 # 2 ** x for x of 0 to 1: its interpolation in six Chebyshev nodes, off by 1e-7 at most.
 POWER = tuple(map(np.float32, (0.99999990, 0.69315449, 0.24014182, 0.05586034, 0.00894959,
                                0.00189375)))  # fmt: skip
-
-
-@intrinsic
-def _pointer(typing: Any, address: Any) -> Any:
-    """An address as numba takes one."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
-
-    return types.voidptr(types.int64), generate
 
 
 @intrinsic
@@ -192,10 +181,10 @@ def _answer(call: Any, run: Any, head: Any, scratch: Any) -> None:
     width, rows = size * dim, call.groups * run.count
     values = call.kv_heads * call.pages * width  # they lie behind all keys
     page, scores = scratch[:width], scratch[width:]
-    cache = carray(_pointer(call.cache), (2 * values,), np.uint16)
-    table = carray(_pointer(run.table), (place + run.count,), np.int64)
-    query = carray(_pointer(call.query), (ENDLESS,), np.float32)
-    result = carray(_pointer(call.result), (ENDLESS,), np.float32)
+    cache = carray(pointer(call.cache), (2 * values,), np.uint16)
+    table = carray(pointer(run.table), (place + run.count,), np.int64)
+    query = carray(pointer(call.query), (ENDLESS,), np.float32)
+    result = carray(pointer(call.result), (ENDLESS,), np.float32)
     pages = (place + run.count + size - 1) // size
     for number in range(pages):
         at, before = _start(call, head, table[number]), number * size
@@ -222,46 +211,23 @@ def _answer(call: Any, run: Any, head: Any, scratch: Any) -> None:
                 _mix(scores[at : at + used], page, result[to : to + dim])
 
 
-def _openmp() -> ctypes.CDLL:
-    """The threads that PyTorch computes with; others would wait for them to go to sleep.
-
-    Raises:
-        AttributeError: PyTorch has none of this kind.
-    """
-    library = ctypes.CDLL(None)
-    library.omp_get_thread_num.argtypes = library.omp_get_num_threads.argtypes = []
-    library.omp_get_thread_num.restype = library.omp_get_num_threads.restype = ctypes.c_int
-    library.GOMP_parallel.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_uint] * 2
-    library.GOMP_parallel.restype = None
-    return library
-
-
-def is_available() -> bool:
-    """Whether PyTorch has threads here that the kernel can run in: on Linux."""
-    try:
-        return sys.platform == "linux" and bool(_openmp())
-    except AttributeError:
-        return False
-
-
 @functools.cache
-def _compiled() -> Callable[[int, int], None]:
-    """Answers the call at an address in so many threads. Compiles for seconds, once."""
-    openmp = _openmp()
-    thread_number, thread_count = openmp.omp_get_thread_num, openmp.omp_get_num_threads
+def _compiled() -> Any:
+    """Answers the call at an address, in each of some threads. Compiles for seconds, once."""
+    thread_number, thread_count = openmp.numbers()
 
     @cfunc(types.void(types.voidptr))
     def part(data: Any) -> None:
         """This thread's share: of all heads of all runs, every one that it comes to in turn."""
         call = carray(data, (1,), CALL)[0]
-        runs = carray(_pointer(call.plan), (call.runs,), RUN)
+        runs = carray(pointer(call.plan), (call.runs,), RUN)
         number, count = thread_number(), thread_count()
-        scratch = carray(_pointer(call.scratch), (count * call.room,), np.float32)
+        scratch = carray(pointer(call.scratch), (count * call.room,), np.float32)
         own = scratch[number * call.room : (number + 1) * call.room]
         for task in range(number, call.runs * call.kv_heads, count):
             _answer(call, runs[task // call.kv_heads], task % call.kv_heads, own)
 
-    return lambda call, threads: openmp.GOMP_parallel(part.address, call, threads, 0)
+    return part
 
 
 class KernelStep(Step):
@@ -309,5 +275,5 @@ class KernelStep(Step):
             self._longest, room, len(runs), query.data_ptr(), result.data_ptr(),
             cache.data_ptr(), runs.ctypes.data, scratch.data_ptr(), scale,
         ), dtype=CALL)  # fmt: skip
-        _compiled()(call.ctypes.data, threads)
+        openmp.run(_compiled(), call.ctypes.data, threads)
         return result

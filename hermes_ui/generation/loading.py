@@ -35,7 +35,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Quantize = Literal["auto", "none", "int8"]
+Quantize = Literal["auto", "none", "int8", "int4"]
 
 
 def _in_own_thread(work: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -77,7 +77,7 @@ class ModelChoice:
 class Placement:
     """Where a model runs and in which number format, and why.
 
-    With a `quantization` ("int8"), `dtype` is the format of what stands between its layers.
+    With a `quantization` ("int8", "int4"), `dtype` is the format of what stands between its layers.
     """
 
     device: str
@@ -201,8 +201,8 @@ def place(
     if device != "auto" and not here[device]:
         raise ModelError(choice.model_id, f"cannot run on {device}: this machine has none")
     where = device if device != "auto" else next(name for name, is_here in here.items() if is_here)
-    if is_int8(choice, where, dtype, quantize):
-        return _place_in_int8(dtype)
+    if kind := quantization(choice, where, dtype, quantize):
+        return _place_in_integers(kind, dtype)
     if dtype != "auto":
         return Placement(where, dtype, f"{dtype} on {where}, as asked for")
     if where == "cuda":
@@ -212,33 +212,50 @@ def place(
     return _place_on_cpu(parameters(choice.where), cpu_does_bfloat16())
 
 
-def is_int8(choice: ModelChoice, device: str, dtype: Dtype, quantize: Quantize) -> bool:
-    """Whether the model runs in int8; by itself only where nothing else was asked for.
+def quantization(choice: ModelChoice, device: str, dtype: Dtype, quantize: Quantize) -> str:
+    """What the model is quantized to, or ""; by itself only where nothing else was asked for.
 
     Raises:
-        ModelError: int8 was asked for where it cannot be done.
+        ModelError: it was asked for where it cannot be done.
     """
     from hermes_ui.generation.quantize import is_available  # noqa: PLC0415
 
+    if quantize == "none":
+        return ""
     if quantize == "auto":
         is_large = parameters(choice.where) >= WORTH_INT8
-        return device == "cpu" and dtype == "auto" and is_large and is_available()
-    if quantize == "int8" and device != "cpu":
-        raise ModelError(choice.model_id, f"int8 is for CPUs, and the model runs on {device}")
-    if quantize == "int8" and not is_available():
-        raise ModelError(choice.model_id, "int8 needs an x86 CPU, and this is another")
-    return quantize == "int8"
+        fits = device == "cpu" and dtype == "auto" and is_large and is_available()
+        return "int8" if fits else ""
+    if device != "cpu":
+        raise ModelError(choice.model_id, f"{quantize} is for CPUs, and the model runs on {device}")
+    if not is_available():
+        raise ModelError(choice.model_id, f"{quantize} needs an x86 CPU, and this is another")
+    if quantize == "int4" and not has_int4():
+        raise ModelError(choice.model_id, "int4 needs Linux, numba, and a CPU with AVX2")
+    return quantize
+
+
+def has_int4() -> bool:
+    """Whether this machine has what int4 takes."""
+    try:
+        from hermes_ui.generation.int4 import is_available  # noqa: PLC0415  # takes a second
+    except ImportError:
+        return False
+    return is_available()
 
 
 @_in_own_thread  # the kernels are tried
-def _place_in_int8(dtype: Dtype) -> Placement:
+def _place_in_integers(kind: str, dtype: Dtype) -> Placement:
     from hermes_ui.generation.quantize import weight_bits  # noqa: PLC0415
 
     between = "float32" if dtype == "auto" else dtype
-    why = "int8: a quarter of float32's memory, and the fastest on a CPU"
-    if weight_bits() == 7:
-        why += "; weights of 7 bits, because this CPU has no VNNI"
-    return Placement("cpu", between, why, "int8")
+    if kind == "int4":
+        why = "int4: half of int8's memory and the fastest writing on a CPU; less exact"
+    else:
+        why = "int8: a quarter of float32's memory, and fast on a CPU"
+        if weight_bits() == 7:
+            why += "; weights of 7 bits, because this CPU has no VNNI"
+    return Placement("cpu", between, why, kind)
 
 
 def _place_on_cpu(size: int, bfloat16_is_fast: bool) -> Placement:
@@ -352,7 +369,7 @@ def _settle(
         return ""
     longest = model.config.get_text_config().max_position_embeddings
     ids = settling.text_ids(tokenizer, longest)
-    return settling.quantize(model, ids, dtype, reading)
+    return settling.quantize(model, ids, dtype, reading, placement.quantization)
 
 
 @contextmanager

@@ -279,11 +279,11 @@ def _attention(model: Any) -> type[Step]:
     if model.dtype != torch.float32 or not any(isinstance(m, Int8Linear) for m in model.modules()):
         return TiledStep
     try:
-        from hermes_ui.generation import kernel  # noqa: PLC0415  # takes a second
+        from hermes_ui.generation import kernel, openmp  # noqa: PLC0415  # takes a second
     except ImportError as error:
         _log.warning("int8 attends slowly here, without numba: %s", first_line(error))
         return TiledStep
-    return kernel.KernelStep if kernel.is_available() else TiledStep
+    return kernel.KernelStep if openmp.is_available() else TiledStep
 
 
 def _attention_on_gpu(model: Any) -> type[Step]:

@@ -3,13 +3,14 @@
 Weights have one symmetric scale per output, activations one per token. The products are sums
 of integers, hence exact in any order, and what follows is done element by element: the same
 row gives the same bits alone and in any batch. (PyTorch's own `linear_dynamic` does not: its
-activation scale spans the batch.) The kernels are fbgemm's.
+activation scale spans the batch.) The kernels are fbgemm's, and for weights of 4 bits our own.
 """
 
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,12 @@ def weight_bits() -> Bits:
     packed = Packed(torch.ones(width, width), bits=8)
     is_exact = packed.product(torch.ones(1, width))[0, 0].item() > 0.99 * width
     return 8 if is_exact else 7
+
+
+class _Product(Protocol):
+    """A matrix that is packed for products."""
+
+    def product(self, rows: Tensor) -> Tensor: ...
 
 
 class Packed:
@@ -85,6 +92,7 @@ class Int8Linear(nn.Module):
         outliers: Inputs that are much louder than the rest. They get a matrix of their own,
             of 15 bits, or else the rest would drown in their rounding. None: there are none.
         is_fine: Spend 15 bits on all inputs.
+        is_coarse: Spend 4 bits on the weights of all but the outliers; see `int4`.
     """
 
     bias: Tensor | None
@@ -97,18 +105,20 @@ class Int8Linear(nn.Module):
         bits: Bits,
         outliers: Tensor | None = None,
         is_fine: bool = False,
+        is_coarse: bool = False,
     ) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self.outliers = outliers
         self.is_fine = is_fine
+        self.is_coarse = is_coarse
         self._loud: PackedFine | None = None
-        self._main: Packed | PackedFine
+        pack: Callable[..., _Product] = _packed4 if is_coarse else partial(Packed, bits=bits)
         if outliers is not None:
             self._loud = PackedFine(weight[:, outliers], bits)
-            self._main = Packed(weight, bits, lambda block: block.index_fill(1, outliers, 0))
+            self._main = pack(weight, take=lambda block: block.index_fill(1, outliers, 0))
         else:
-            self._main = PackedFine(weight, bits) if is_fine else Packed(weight, bits)
+            self._main = PackedFine(weight, bits) if is_fine else pack(weight)
         self.register_buffer("bias", None if bias is None else bias.float())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,7 +134,7 @@ class Int8Linear(nn.Module):
         return out.to(x.dtype).view(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
-        kind = "15 bits" if self.is_fine else "8 bits"
+        kind = "15 bits" if self.is_fine else "4 bits" if self.is_coarse else "8 bits"
         loud = 0 if self.outliers is None else len(self.outliers)
         return f"{self.in_features}, {self.out_features}, {kind}, outliers={loud}"
 
@@ -151,6 +161,12 @@ class Int8Embedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """(…) ids → (…, width)."""
         return (self.rows[ids] * self.scales[ids]).to(self._dtype)
+
+
+def _packed4(weight: Tensor, **options: Any) -> _Product:
+    from hermes_ui.generation.int4 import Packed4  # noqa: PLC0415  # not on every machine
+
+    return Packed4(weight, **options)
 
 
 def _blocks(rows: int) -> Iterator[slice]:

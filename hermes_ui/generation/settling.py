@@ -1,9 +1,9 @@
-"""Which form of int8 each layer gets, decided by what it does to a short text.
+"""Which form of integers each layer gets, decided by what it does to a short text.
 
 A layer whose inputs have a few very loud channels loses the quiet ones to rounding. No names
 and no thresholds on activations: the layer's own output is compared with the exact one, and
 the cheapest form that keeps the error small is taken. The text is read once, in order, so
-that every layer hears what the layers before it, already in int8, will really say.
+that every layer hears what the layers before it, already quantized, will really say.
 """
 
 from collections.abc import Iterator
@@ -20,6 +20,8 @@ from hermes_ui.generation.streaming import Reading
 # 0.022 with weights of 8 bits and below 0.026 with 7; channels ten times as loud give 0.03 to 0.05.
 SPLIT_ABOVE = 0.028
 FINE_ABOVE = 0.05  # when no split helps: three times the work and twice the memory
+# With weights of 4 bits layers have an error near 0.1; one that has more gets 8.
+COARSE_BELOW = 0.16
 LOUD = (8, 32, 128)  # how many inputs are set apart, tried in turn
 SAMPLE = 256  # outputs compared
 TEXT_TOKENS = 128
@@ -40,16 +42,19 @@ class Forms:
 
     plain: int = 0
     split: int = 0  # loud inputs set apart
+    eight: int = 0  # 8 bits where 4 are usual
     fine: int = 0  # 15 bits
     skipped: int = 0  # the text did not reach them: left as they were
 
     @property
     def words(self) -> str:
         """Such as "3 of 197 layers in 15 bits", empty when all are plain."""
-        total = self.plain + self.split + self.fine + self.skipped
+        total = self.plain + self.split + self.eight + self.fine + self.skipped
         parts = []
         if self.split:
             parts.append(f"{self.split} of {total} layers with loud inputs set apart")
+        if self.eight:
+            parts.append(f"{self.eight} of {total} layers in 8 bits")
         if self.fine:
             parts.append(f"{self.fine} of {total} layers in 15 bits")
         if self.skipped:
@@ -74,20 +79,29 @@ class _Unsettled(nn.Module):
 
 
 class Settling:
-    """Turns the linear layers and the embedding of a mapped model into int8.
+    """Turns the linear layers and the embedding of a mapped model into integers.
 
     Args:
         dtype: Of the activations between the layers.
         split_above: See `SPLIT_ABOVE`; infinite: every layer is plain.
+        is_coarse: Weights have 4 bits where that does; not in the layer that ends in logits.
     """
 
     def __init__(
-        self, reading: Reading, dtype: torch.dtype, bits: Bits, split_above: float = SPLIT_ABOVE
+        self,
+        reading: Reading,
+        dtype: torch.dtype,
+        bits: Bits,
+        split_above: float = SPLIT_ABOVE,
+        *,
+        is_coarse: bool = False,
     ) -> None:
         self._reading = reading
         self._dtype = dtype
         self._bits = bits
         self._split_above = split_above
+        self._is_coarse = is_coarse
+        self._head: nn.Module | None = None
         self._forms = Forms()
 
     @torch.no_grad()
@@ -96,6 +110,7 @@ class Settling:
 
         What is neither an `nn.Linear` nor the input embedding stays as it is.
         """
+        self._head = model.get_output_embeddings()
         for name, layer in _eligible(model):
             model.set_submodule(name, _Unsettled(layer, self))
         for parameter in _others(model):
@@ -110,7 +125,7 @@ class Settling:
         return self._forms
 
     def settle(self, layer: nn.Module, x: Tensor) -> nn.Module:
-        """`layer` in int8, in the form that `x` asks for."""
+        """`layer` in integers, in the form that `x` asks for."""
         weight = layer.weight
         assert isinstance(weight, Tensor)
         if isinstance(layer, nn.Embedding):
@@ -118,36 +133,53 @@ class Settling:
         else:
             rows = x.reshape(-1, x.shape[-1]).float()
             bias = layer.bias if isinstance(layer.bias, Tensor) else None
-            settled = Int8Linear(weight, bias, bits=self._bits, **self._form(weight, rows))
+            form = self._form(weight, rows, self._is_coarse and layer is not self._head)
+            settled = Int8Linear(weight, bias, bits=self._bits, **form)
         self._reading.done_with(weight)
         return settled
 
-    def _form(self, weight: Tensor, rows: Tensor) -> dict[str, Any]:
+    def _form(self, weight: Tensor, rows: Tensor, is_coarse: bool) -> dict[str, Any]:
         """The cheapest form whose error is small enough, as arguments of `Int8Linear`."""
         step = max(1, weight.shape[0] // SAMPLE)
         sample = weight[::step].float()
-        exact = rows @ sample.T
         form: dict[str, Any] = {}
-        least = torch.inf
-        for candidate in _forms(rows):
+        error = torch.inf
+        if is_coarse:
+            form, error = self._best(sample, rows, COARSE_BELOW, is_coarse=True)
+        if error > COARSE_BELOW:
+            form, error = self._best(sample, rows, self._split_above)
+            if max(FINE_ABOVE, self._split_above) < error < torch.inf:
+                form = {"is_fine": True}
+        self._forms.fine += "is_fine" in form
+        self._forms.split += "outliers" in form
+        self._forms.eight += self._is_coarse and not form
+        self._forms.plain += form == ({"is_coarse": True} if self._is_coarse else {})
+        return form
+
+    def _best(
+        self, sample: Tensor, rows: Tensor, enough: float, **shared: Any
+    ) -> tuple[dict[str, Any], float]:
+        """The first of all forms whose error on the `sample` is `enough`, or else the best."""
+        exact = rows @ sample.T
+        form, least = shared, torch.inf
+        for outliers in _outliers(rows):
+            candidate = {**shared, **outliers}
             error = _error(Int8Linear(sample, bits=self._bits, **candidate)(rows), exact)
             if error < least:
                 form, least = candidate, error
-            if least <= self._split_above:
+            if least <= enough:
                 break
-        if max(FINE_ABOVE, self._split_above) < least < torch.inf:
-            form = {"is_fine": True}
-        self._forms.fine += "is_fine" in form
-        self._forms.split += "outliers" in form
-        self._forms.plain += not form
-        return form
+        return form, least
 
 
-def quantize(model: Any, ids: list[int], dtype: torch.dtype, reading: Reading) -> str:
-    """Put a mapped model into int8 as this CPU does it; returns the seal's words for it."""
+def quantize(
+    model: Any, ids: list[int], dtype: torch.dtype, reading: Reading, kind: str = "int8"
+) -> str:
+    """Put a mapped model into "int8" or "int4" as this CPU does it; the seal's words for it."""
     bits = weight_bits()
-    forms = Settling(reading, dtype, bits).run(model, ids)
-    kind = "int8" if bits == 8 else "int8 (7-bit weights)"
+    forms = Settling(reading, dtype, bits, is_coarse=kind == "int4").run(model, ids)
+    if kind == "int8" and bits == 7:
+        kind = "int8 (7-bit weights)"
     return ", ".join(each for each in (kind, forms.words) if each)
 
 
@@ -178,7 +210,8 @@ def _others(model: nn.Module) -> list[nn.Parameter]:
     return [each for each in model.parameters() if each not in unsettled]
 
 
-def _forms(rows: Tensor) -> Iterator[dict[str, Any]]:
+def _outliers(rows: Tensor) -> Iterator[dict[str, Any]]:
+    """None, then more and more of the loudest inputs, as an argument of `Int8Linear`."""
     yield {}
     loudest = rows.abs().amax(dim=0).argsort(descending=True)
     for count in LOUD:

@@ -1,0 +1,192 @@
+"""Matrices of 4-bit weights for CPUs, and their products, compiled by numba.
+
+Each `GROUP` inputs of an output share a step, which is a whole number times the output's scale.
+So with activations of eight bits, one scale per token, a product is a sum of integers to its
+very end: exact in any order, and a row's numbers are the same alone and in any batch.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numba import carray, cfunc, njit, types
+from torch import Tensor
+
+from hermes_ui.generation import openmp
+from hermes_ui.generation.int4_sums import CODES, GROUP, LANES, ZERO, sums_of
+from hermes_ui.generation.openmp import pointer
+
+STEPS = 127  # of an activation, on either side of zero
+FINEST = 255  # the largest factor of a group
+SHARES = (1.0, 0.9)  # of a group's loudest weight that the codes reach; the better one is taken
+ROWS = 4  # of activations that are multiplied together
+OUTPUTS = 64  # that one task works out, so that their weights stay in the cache
+PACKED_ROWS = 1024  # outputs packed at once, which takes little memory
+TINY = np.float32(1e-30)  # a row of zeros is divided by this and stays zero
+FAST = {"contract", "reassoc", "nsz"}  # sums in vectors; what is no number stays none
+FIELDS = ("rows", "inputs", "padded", "groups", "outputs",
+          "x", "whole", "sums", "sizes", "codes", "factors", "scales", "result")  # fmt: skip
+CALL = np.dtype([(name, np.int64) for name in FIELDS])  # sizes, then addresses
+ENDLESS = 1 << 40  # the length of an array that is never read to its end
+
+
+def is_available() -> bool:
+    """Whether this CPU has the instructions, and PyTorch the threads that the kernel runs in."""
+    return _width() > 0 and openmp.is_available()
+
+
+def _width() -> int:
+    """Bytes of the vectors that PyTorch uses here; 0: they are too short."""
+    return {"AVX512": 64, "AVX2": 32}.get(torch.backends.cpu.get_cpu_capability(), 0)
+
+
+class Packed4:
+    """An (outputs, inputs) matrix of 4-bit weights.
+
+    Args:
+        weight: Any floating dtype; read a block at a time, and not kept.
+        take: What of each block is packed.
+    """
+
+    def __init__(
+        self, weight: Tensor, take: Callable[[Tensor], Tensor] = lambda block: block
+    ) -> None:
+        self.outputs, self.inputs = weight.shape
+        padded = _up(self.inputs, GROUP)
+        groups = _up(padded // GROUP, LANES)
+        self._codes = torch.empty(self.outputs, padded // 2, dtype=torch.uint8)
+        self._factors = torch.zeros(self.outputs, groups, dtype=torch.int16)
+        self._scales = torch.empty(self.outputs)
+        for start in range(0, self.outputs, PACKED_ROWS):
+            part = slice(start, start + PACKED_ROWS)
+            exact = torch.zeros(len(self._scales[part]), padded)
+            exact[:, : self.inputs] = take(weight[part])
+            codes, factors, self._scales[part] = _rounded(exact)
+            self._codes[part] = _in_pairs(codes)
+            self._factors[part, : padded // GROUP] = factors
+
+    def product(self, rows: Tensor) -> Tensor:
+        """`rows` (n, inputs), float32, times the matrix: (n, outputs), float32."""
+        rows = rows.contiguous()
+        count, padded, groups = len(rows), 2 * self._codes.shape[1], self._factors.shape[1]
+        whole = torch.empty(count, padded, dtype=torch.int8)
+        sums = torch.empty(count, groups, dtype=torch.int16)
+        sizes, result = torch.empty(count), torch.empty(count, self.outputs)
+        parts = (rows, whole, sums, sizes, self._codes, self._factors, self._scales, result)
+        shape = (count, self.inputs, padded, groups, self.outputs)
+        call = np.array((*shape, *(each.data_ptr() for each in parts)), dtype=CALL)
+        rounding, multiplying = _compiled(_width())
+        threads = torch.get_num_threads()
+        openmp.run(rounding, call.ctypes.data, min(threads, count))
+        openmp.run(multiplying, call.ctypes.data, threads)
+        return result
+
+
+def _up(number: int, unit: int) -> int:
+    return -(-number // unit) * unit
+
+
+def _rounded(exact: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes (outputs, inputs) uint8, factors (outputs, groups) int16, scales (outputs,).
+
+    A weight is (code - ZERO) · factor · scale. The loudest of a group is the code 0 or near it,
+    as one more lies on that side of zero; hence the factor's sign.
+    """
+    groups = exact.view(len(exact), -1, GROUP)
+    loudest = groups.gather(2, groups.abs().argmax(2, keepdim=True))
+    # So that no sum of products leaves 32 bits.
+    most = max(1, min(FINEST, (2**31 - 1) // (ZERO * STEPS * exact.shape[1])))
+    scales = loudest.abs().amax(1, keepdim=True).div_(ZERO * most).clamp_min_(float(TINY))
+    codes, factors = torch.zeros_like(groups), torch.zeros_like(loudest)
+    least = torch.full_like(loudest, torch.inf)
+    for share in SHARES:
+        factor = (loudest * (-share / ZERO) / scales).round_()
+        steps = factor * scales
+        code = (groups / steps.where(steps != 0, torch.inf)).round_()
+        code.clamp_(-ZERO, CODES - 1 - ZERO)
+        error = (code * steps).sub_(groups).square_().sum(2, keepdim=True)
+        better = error < least
+        codes, factors = code.where(better, codes), factor.where(better, factors)
+        least = error.where(better, least)
+    whole = codes.add_(ZERO).to(torch.uint8).view_as(exact)
+    return whole, factors[..., 0].to(torch.int16), scales[:, 0, 0]
+
+
+def _in_pairs(codes: Tensor) -> Tensor:
+    """Two codes a byte, those of one vector and of the next: as the kernel reads them."""
+    first, second = codes.view(len(codes), -1, 2, _width()).unbind(2)
+    return (first | second << 4).flatten(1)
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _round(x: Any, whole: Any, sums: Any) -> Any:
+    """A row of activations in whole numbers, and their sums by group; returns its step."""
+    most, odd = TINY, np.float32(0)
+    for i in range(len(x)):
+        most = max(most, abs(x[i]))
+        odd += x[i] * np.float32(0)  # what is no number makes it none
+    for i in range(len(x)):
+        whole[i] = np.int8(np.rint(x[i] * (np.float32(STEPS) / most)))
+    whole[len(x) :] = 0
+    for group in range(len(sums)):
+        total = np.int16(0)
+        for i in range(group * GROUP, min((group + 1) * GROUP, len(whole))):
+            total += np.int16(whole[i])
+        sums[group] = total
+    return most / np.float32(STEPS) + odd
+
+
+@functools.cache
+def _compiled(width: int) -> tuple[Any, Any]:
+    """The kernel's halves: activations to whole numbers, and these times the matrix."""
+    thread_number, thread_count = openmp.numbers()
+    sums_of_rows, sums_of_row = sums_of(ROWS, width), sums_of(1, width)
+
+    @cfunc(types.void(types.voidptr))
+    def rounding(data: Any) -> None:
+        call = carray(data, (1,), CALL)[0]
+        x = carray(pointer(call.x), (ENDLESS,), np.float32)
+        whole = carray(pointer(call.whole), (ENDLESS,), np.int8)
+        sums = carray(pointer(call.sums), (ENDLESS,), np.int16)
+        sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
+        for row in range(thread_number(), call.rows, thread_count()):
+            sizes[row] = _round(
+                x[row * call.inputs : (row + 1) * call.inputs],
+                whole[row * call.padded : (row + 1) * call.padded],
+                sums[row * call.groups : (row + 1) * call.groups],
+            )
+
+    @njit
+    def multiply(call: Any, row: int, output: int, sums_of_some: Any) -> None:
+        """One output of the rows from `row` on, as many as `sums_of_some` adds up."""
+        sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
+        scales = carray(pointer(call.scales), (call.outputs,), np.float32)
+        result = carray(pointer(call.result), (call.rows * call.outputs,), np.float32)
+        totals = sums_of_some(
+            call.codes + output * (call.padded // 2),
+            call.factors + output * (call.groups * 2),
+            call.whole + row * call.padded,
+            call.sums + row * (call.groups * 2),
+            call.padded,
+            call.groups,
+        )
+        for i in range(len(totals)):
+            scale = sizes[row + i] * scales[output]
+            result[(row + i) * call.outputs + output] = np.float32(totals[i]) * scale
+
+    @cfunc(types.void(types.voidptr))
+    def multiplying(data: Any) -> None:
+        call = carray(data, (1,), CALL)[0]
+        many = call.rows // ROWS * ROWS
+        for first in range(thread_number() * OUTPUTS, call.outputs, thread_count() * OUTPUTS):
+            outputs = range(first, min(first + OUTPUTS, call.outputs))
+            for row in range(0, many, ROWS):
+                for output in outputs:
+                    multiply(call, row, output, sums_of_rows)
+            for row in range(many, call.rows):
+                for output in outputs:
+                    multiply(call, row, output, sums_of_row)
+
+    return rounding, multiplying

@@ -1,0 +1,56 @@
+"""Compiled code in the threads that PyTorch computes with.
+
+Threads of its own would wait for PyTorch's to go to sleep, and these for them.
+"""
+
+import ctypes
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.extending import intrinsic
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """OpenMP as PyTorch has loaded it.
+
+    Raises:
+        AttributeError: PyTorch has none of this kind.
+    """
+    library = ctypes.CDLL(None)
+    library.omp_get_thread_num.argtypes = library.omp_get_num_threads.argtypes = []
+    library.omp_get_thread_num.restype = library.omp_get_num_threads.restype = ctypes.c_int
+    library.GOMP_parallel.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_uint] * 2
+    library.GOMP_parallel.restype = None
+    return library
+
+
+def is_available() -> bool:
+    """Whether PyTorch has such threads here: on Linux."""
+    try:
+        return sys.platform == "linux" and bool(_library())
+    except AttributeError:
+        return False
+
+
+def numbers() -> tuple[Callable[[], int], Callable[[], int]]:
+    """What tells compiled code its thread's number, and how many there are."""
+    return _library().omp_get_thread_num, _library().omp_get_num_threads
+
+
+def run(compiled: Any, call: int, threads: int) -> None:
+    """A compiled `cfunc` in so many threads, each of which is given the address `call`."""
+    _library().GOMP_parallel(compiled.address, call, threads, 0)
+
+
+@intrinsic
+def pointer(typing: Any, address: Any) -> Any:
+    """An address as numba takes one."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
+
+    return types.voidptr(types.int64), generate

@@ -1,0 +1,175 @@
+"""Matrices of 4-bit weights: how exact, how independent of company, and which layers get them."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from hermes_ui.generation.quantize import Int8Linear, weight_bits
+from hermes_ui.generation.settling import Settling
+from hermes_ui.generation.streaming import Reading
+from tests.required import skip_or_fail
+
+int4 = pytest.importorskip("hermes_ui.generation.int4")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kernel():
+    if not int4.is_available():
+        skip_or_fail("what multiplies weights of 4 bits")
+
+
+def random(*shape, seed=1):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def relative_error(said, exact):
+    return ((said - exact).norm() / exact.norm()).item()
+
+
+@pytest.mark.parametrize("inputs", [32, 128, 515, 3072])
+@pytest.mark.parametrize("rows", [1, 3, 4, 131])
+def test_the_product_is_near_the_exact_one(inputs, rows):
+    weight, x = random(200, inputs), random(rows, inputs, seed=2)
+
+    assert relative_error(int4.Packed4(weight).product(x), x @ weight.T) < 0.12
+
+
+def test_the_product_is_exact_in_the_weights_and_rows_as_rounded():
+    packed = int4.Packed4(random(70, 300))
+    weight = packed.product(torch.eye(300)).T.double()
+    x = torch.randint(-127, 128, (9, 300), generator=torch.Generator().manual_seed(3)).float()
+    x[:, 7] = 127  # so that rounding finds whole numbers
+
+    assert relative_error(packed.product(x).double(), x.double() @ weight.T) < 1e-6
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_sums_do_not_overflow(sign):
+    weight = torch.full((3, 16384), sign * 0.5)
+
+    assert int4.Packed4(weight).product(torch.ones(5, 16384)) == pytest.approx(
+        sign * 8192, rel=0.02
+    )
+
+
+def test_a_loud_weight_of_a_group_is_kept():
+    weight = random(16, 256) / 100
+    weight[:, 3] = 5
+
+    product = int4.Packed4(weight).product(torch.eye(256)[3:4])
+
+    assert product == pytest.approx(5, rel=0.02)
+
+
+def test_numbers_are_the_same_on_any_number_of_threads():
+    packed, x = int4.Packed4(random(333, 515)), random(37, 515, seed=2)
+    threads, said = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3, 5):
+            torch.set_num_threads(number)
+            said.append(packed.product(x))
+    finally:
+        torch.set_num_threads(threads)
+
+    assert all(torch.equal(each, said[0]) for each in said)
+
+
+def test_numbers_are_the_same_with_narrower_vectors(monkeypatch):
+    weight, x = random(333, 515), random(7, 515, seed=2)
+    wide = int4.Packed4(weight).product(x)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+
+    assert torch.equal(int4.Packed4(weight).product(x), wide)
+
+
+@pytest.mark.parametrize("form", [{}, {"outliers": torch.tensor([3, 40, 77])}])
+def test_a_request_has_the_same_bits_alone_and_in_any_company(form):
+    layer = Int8Linear(
+        random(333, 515), random(333, seed=2), bits=weight_bits(), is_coarse=True, **form
+    )
+    one, prompt = random(1, 515, seed=4), random(130, 515, seed=5)
+    alone, prompt_alone = layer(one), layer(prompt)
+
+    for others in (1, 2, 3, 64):
+        crowd = random(others, 515, seed=others) * 100
+        said = layer(torch.cat([crowd, one, prompt, crowd]))
+
+        assert torch.equal(said[others : others + 1], alone)
+        assert torch.equal(said[others + 1 : others + 131], prompt_alone)
+
+
+def test_a_row_of_zeros_stays_zero():
+    assert torch.equal(int4.Packed4(random(16, 32)).product(torch.zeros(1, 32)), torch.zeros(1, 16))
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_what_is_not_a_number_shows_in_its_own_row_only(odd):
+    x = random(6, 32)
+    x[1, 5] = odd
+
+    said = int4.Packed4(random(16, 32)).product(x)
+
+    assert said.isfinite().all(dim=1).tolist() == [True, False, True, True, True, True]
+
+
+class TwoLayers(nn.Module):
+    """A model of a layer and a head."""
+
+    def __init__(self, weight, rows):
+        super().__init__()
+        self.layer, self.head = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+        self.layer.weight = nn.Parameter(weight, requires_grad=False)
+        self.head.weight = nn.Parameter(random(8, len(weight), seed=5), requires_grad=False)
+        self.rows = rows
+
+    def get_input_embeddings(self):
+        return None
+
+    def get_output_embeddings(self):
+        return self.head
+
+    def forward(self, ids, use_cache):
+        return self.head(self.layer(self.rows))
+
+
+def settled(weight, rows):
+    model = TwoLayers(weight, rows)
+    reading = Reading(model, lambda step: None)
+    forms = Settling(reading, torch.float32, weight_bits(), is_coarse=True).run(model, [0])
+    return model, forms
+
+
+def test_a_layer_has_4_bits_and_the_head_8():
+    model, forms = settled(random(64, 256), random(20, 256, seed=2))
+
+    assert (model.layer.is_coarse, model.head.is_coarse) == (True, False)
+    assert forms.words == "1 of 2 layers in 8 bits"
+
+
+def test_loud_inputs_are_set_apart():
+    weight, rows = random(64, 256), random(20, 256, seed=2)
+    rows[:, 9] *= 100
+    weight[:, 9] /= 100
+    exact = rows @ weight.T
+
+    model, forms = settled(weight, rows)
+
+    assert model.layer.is_coarse
+    assert 9 in model.layer.outliers
+    assert forms.words == "1 of 2 layers with loud inputs set apart, 1 of 2 layers in 8 bits"
+    assert relative_error(model.layer(rows), exact) < 0.12
+
+
+def test_a_layer_that_4_bits_spoil_has_8():
+    weight = random(64, 256)
+    weight[:, ::8] *= 30  # in every group, which the rest drowns beside
+    rows = random(20, 256, seed=2)
+    rows[:, ::8] /= 30
+
+    model, forms = settled(weight, rows)
+
+    assert not model.layer.is_coarse
+    assert relative_error(model.layer(rows), rows @ weight.T) < 0.06
+    assert forms.words.count("layers") == 2 or "2 of 2 layers" in forms.words
