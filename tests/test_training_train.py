@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from training import train
 from training.pools import Batch, Pools, curriculum, loader
@@ -42,8 +42,7 @@ def small(monkeypatch, tmp_path):
 def options(tmp_path, **changed):
     usual = {
         "tokens": TOKENS / 1e6, "device": "cpu", "seed": 3, "rate": 3e-3, "threads": 1,
-        "workers": 0, "scale": None, "bf16": False, "resume": False, "after": None,
-        "out": tmp_path / "model",
+        "workers": 0, "scale": None, "bf16": False, "resume": False, "out": tmp_path / "model",
     }  # fmt: skip
     return argparse.Namespace(**{**usual, **changed})
 
@@ -131,25 +130,10 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_was_not(tmp_path, monkeypa
 def test_the_model_is_saved_with_its_story(tmp_path):
     Training(options(tmp_path)).run()
 
-    (story,) = json.loads((tmp_path / "model" / train.STORY).read_text())
+    story = json.loads((tmp_path / "model" / train.STORY).read_text())
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert story.keys() == {"tokens", "steps", "seed", "cpu_minutes", "device"}
     assert config["num_hidden_layers"] == train.DEEP_LAYERS
-
-
-def test_another_round_begins_where_the_first_ended(tmp_path):
-    Training(options(tmp_path)).run()
-    second = Training(options(tmp_path, after=tmp_path / "model", out=tmp_path / "second", seed=4))
-    begun = [weights.clone() for weights in second.model.parameters()]
-
-    first = LlamaForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
-    assert all(map(torch.equal, begun, first.parameters()))
-    second.run()
-    assert not all(map(torch.equal, begun, second.model.parameters()))
-    told = json.loads((tmp_path / "second" / train.STORY).read_text())
-    assert [story["seed"] for story in told] == [3, 4]
-    one, other = ((tmp_path / name / "tokenizer.json") for name in ("model", "second"))
-    assert one.read_text() == other.read_text()
 
 
 def test_a_finished_training_leaves_nothing_to_resume(tmp_path):

@@ -90,7 +90,7 @@ def _shown(turn: Turn) -> str:
 def card(speaker: Speaker, folder: Path, share: float) -> str:
     """The text of the card."""
     config = speaker.model.config
-    rounds = json.loads((folder / STORY).read_text())
+    story = json.loads((folder / STORY).read_text())
     return (
         (Path(__file__).parent / "model_card.md")
         .read_text(encoding="utf-8")
@@ -108,14 +108,13 @@ def card(speaker: Speaker, folder: Path, share: float) -> str:
             scenes="\n\n".join(
                 f"### {title}\n\n{transcript(speaker, who, lines)}" for title, who, lines in SCENES
             ),
-            tokens=sum(each["tokens"] for each in rounds) / 1e6,
-            rounds="; then ".join(map(_told, rounds)),
+            training=_told(story),
         )
     )
 
 
 def _told(story: dict[str, Any]) -> str:
-    """One round of the training, in words."""
+    """What the model was trained on, in words."""
     took = (
         f"{story['cpu_minutes']} CPU minutes"
         if "cpu_minutes" in story

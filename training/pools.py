@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -61,13 +61,6 @@ def curriculum(corpus: Corpus, done: float) -> int:
         return 1200
     corpus.mix = Mix(0.1, 0.2, 0.37, 0.23, lengths=(0.3, 0.4, 0.3), exchanges=(6, 15))
     return 2048
-
-
-def second_round(corpus: Corpus, _: float) -> int:
-    """As `curriculum` ends, with more of what is learned last."""
-    longest = curriculum(corpus, 1.0)
-    corpus.mix = replace(corpus.mix, lists=0.03, starters=0.24, functions=0.45, forms=0.1)
-    return longest
 
 
 class Pools(Dataset[list[Batch]]):

@@ -3,7 +3,6 @@
     python -m training.train                   # from nothing
     python -m training.train --tokens 3        # a quick one: three million tokens
     python -m training.train --resume          # goes on after an interruption, told the same else
-    python -m training.train --after FOLDER --tokens 8.5 --rate 1e-3 --seed 2    # another round
 
 Writes the finished model to models/hermes-mini/ and its checkpoints to training/out/.
 """
@@ -33,10 +32,8 @@ from training.pools import (
     CONTEXT,
     Batch,
     Pools,
-    curriculum,
     loader,
     padded,
-    second_round,
 )
 from training.tokenizer import Encoder, train_tokenizer
 
@@ -60,7 +57,7 @@ DEEPER_AT = 0.5  # of the training
 CUDA_WORKERS = 12  # a GPU reads faster than a few cores can write
 SAVE_EVERY_S = 120
 SAMPLE_EVERY_S = 300
-STORY = "training.json"  # beside the model: what each round was trained on
+STORY = "training.json"  # beside the model: what it was trained on
 
 
 @dataclass(slots=True)
@@ -122,12 +119,10 @@ class Training:
         self.options = options
         self.checkpoint = OUT_DIR / "checkpoint.pt"
         resumes = options.resume and self.checkpoint.exists()
-        known = OUT_DIR / "tokenizer" if resumes else options.after
-        if known:
-            self.tokenizer = PreTrainedTokenizerFast.from_pretrained(known)
+        if resumes:
+            self.tokenizer = PreTrainedTokenizerFast.from_pretrained(OUT_DIR / "tokenizer")
         else:
             self.tokenizer = tokenizer_for(options.seed)
-        if not resumes:
             self.tokenizer.save_pretrained(OUT_DIR / "tokenizer")
         self.encoder = Encoder(self.tokenizer)
         self.device = options.device
@@ -140,9 +135,6 @@ class Training:
         self.watched = watched_batches(self.encoder)
         if resumes:
             self._load()
-        elif options.after:
-            trained = LlamaForCausalLM.from_pretrained(options.after, dtype=torch.float32)
-            self._use(trained.to(self.device))
         else:
             self._use(new_model(self.tokenizer, self.first_layers).to(self.device))
 
@@ -153,8 +145,7 @@ class Training:
         workers = options.workers if options.workers is not None else CUDA_WORKERS * on_gpu
         scale = options.scale or (CUDA_SCALE if on_gpu else 1)
         tokens = options.tokens * scale * 1e6
-        plan = second_round if options.after else curriculum
-        pools = Pools(self.encoder, options.seed, tokens, BATCH_TOKENS * scale, plan)
+        pools = Pools(self.encoder, options.seed, tokens, BATCH_TOKENS * scale)
         self.last = saved = self.sampled = self.clock()
         for pool in loader(pools, progress.pool, workers, self.device):
             self._read(pool, len(pools))
@@ -168,8 +159,7 @@ class Training:
         took = "minutes" if on_gpu else "cpu_minutes"
         story = {"tokens": progress.tokens, "steps": progress.step, "seed": options.seed,
                  took: round(progress.elapsed_s / 60), "device": self.device}  # fmt: skip
-        earlier = json.loads((options.after / STORY).read_text()) if options.after else []
-        (options.out / STORY).write_text(json.dumps([*earlier, story]) + "\n")
+        (options.out / STORY).write_text(json.dumps(story) + "\n")
 
     def _read(self, pool: list[Batch], pools: int) -> None:
         """Train on the next of all `pools`."""
@@ -306,12 +296,8 @@ def main() -> None:
     )
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--resume", action="store_true", help="go on from training/out/")
-    parser.add_argument("--after", type=Path, help="another round, on the model in a folder")
     parser.add_argument("--out", type=Path, default=MODEL_DIR)
-    options = parser.parse_args()
-    if options.after and not (options.after / STORY).is_file():
-        parser.error(f"--after: {options.after} holds no model that was trained here")
-    Training(options).run()
+    Training(parser.parse_args()).run()
 
 
 if __name__ == "__main__":
