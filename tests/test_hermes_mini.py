@@ -121,11 +121,11 @@ def evaluation(model, tokenizer):
 
 @pytest.mark.parametrize("fact", ["name", "trade", "place"])
 def test_it_says_what_its_prompt_gives(evaluation, exam, fact):
-    assert evaluation.score(fact, exam.facts(fact, 24)).share >= 0.95
+    assert evaluation.score(fact, exam.facts(fact, 24)).share >= 0.9
 
 
 @pytest.mark.parametrize(
-    ("kind", "share"), [pytest.param("name", 0.83, id="name"), pytest.param("food", 0.8, id="food")]
+    ("kind", "share"), [pytest.param("name", 0.83, id="name"), pytest.param("food", 0.9, id="food")]
 )
 def test_it_recalls_what_the_user_told(evaluation, kind, share):
     """Of several sets of names: some are much harder to say than others."""
@@ -136,7 +136,7 @@ def test_it_recalls_what_the_user_told(evaluation, kind, share):
 
 
 def test_it_says_what_it_is_in_most_unseen_wordings(evaluation, exam):
-    assert evaluation.score("identity", islice(exam.identity(2), 88)).share >= 0.98
+    assert evaluation.score("identity", islice(exam.identity(2), 88)).share >= 0.93
 
 
 def test_it_fills_most_forms(evaluation, exam):
@@ -148,7 +148,7 @@ def test_it_fills_in_many_forms_rightly(evaluation, exam):
 
 
 def test_it_calls_the_function_that_fits(evaluation, exam):
-    assert evaluation.score("calls", exam.calls(24)).share >= 0.7
+    assert evaluation.score("calls", exam.calls(24)).share >= 0.8
 
 
 def test_it_answers_small_talk_without_a_call(evaluation, exam):
