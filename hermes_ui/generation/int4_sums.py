@@ -16,6 +16,7 @@ GROUP = 128  # inputs that share a factor; with this many, sums fit sixteen bits
 LANES = 32  # factors, and sums of activations by group, are read so many at a time
 CODES, ZERO = 16, 8  # values of a weight, and the one that stands for nothing
 
+AHEAD = 4096  # bytes of codes that are asked for before they are needed
 # By the width of vectors: bytes times bytes, and shorts times shorts, each added in pairs.
 PRODUCTS = {32: "llvm.x86.avx2.pmadd.ub.sw", 64: "llvm.x86.avx512.pmaddubs.w.512"}
 PAIRS = {32: "llvm.x86.avx2.pmadd.wd", 64: "llvm.x86.avx512.pmaddw.d.512"}
@@ -95,11 +96,19 @@ class _Loop:
     def _codes(self, address: Any) -> list[Any]:
         """The codes of a group, in vectors of bytes: lower halves of some, then upper ones."""
         build, mask, parts = self.builder, self.all(self.bytes, CODES - 1), []
+        self._ask_for(build.add(address, _WORD(AHEAD)))
         for place in range(GROUP // (2 * self.width)):
             pairs = self._load(address, self.bytes, place)
             moved = build.lshr(build.bitcast(pairs, self.shorts), self.all(self.shorts, 4))
             parts += [build.and_(pairs, mask), build.and_(build.bitcast(moved, self.bytes), mask)]
         return parts
+
+    def _ask_for(self, address: Any) -> None:
+        """Prefetch a line of memory."""
+        where = self.builder.inttoptr(address, _BYTE.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [where.type, _INTEGER, _INTEGER, _INTEGER])
+        function = self.builder.module.declare_intrinsic("llvm.prefetch", [where.type], kind)
+        self.builder.call(function, [where, _INTEGER(0), _INTEGER(3), _INTEGER(1)])
 
     def _load(self, address: Any, kind: Any, place: Any) -> Any:
         """The vector at a place, counted in vectors."""
