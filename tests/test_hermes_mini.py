@@ -119,9 +119,9 @@ def evaluation(model, tokenizer):
     return Evaluation(Speaker(model, tokenizer))
 
 
-@pytest.mark.parametrize("fact", ["name", "trade", "place"])
-def test_it_says_what_its_prompt_gives(evaluation, exam, fact):
-    assert evaluation.score(fact, exam.facts(fact, 24)).share >= 0.9
+@pytest.mark.parametrize(("fact", "share"), [("name", 0.95), ("trade", 0.85), ("place", 0.95)])
+def test_it_says_what_its_prompt_gives(evaluation, exam, fact, share):
+    assert evaluation.score(fact, exam.facts(fact, 24)).share >= share
 
 
 @pytest.mark.parametrize(
