@@ -16,20 +16,19 @@ from torch import Tensor
 
 from hermes_ui.generation import openmp
 from hermes_ui.generation.int4_sums import CODES, GROUP, LANES, ZERO, sums_of
-from hermes_ui.generation.openmp import pointer
+from hermes_ui.generation.invariance import rounded
+from hermes_ui.generation.openmp import ENDLESS, FAST, pointer
+from hermes_ui.generation.quantize import STEPS
 
-STEPS = 127  # of an activation, on either side of zero
 FINEST = 255  # the largest factor of a group
 SHARES = (1.0, 0.9)  # of a group's loudest weight that the codes reach; the better one is taken
 ROWS = 4  # of activations that are multiplied together
 OUTPUTS = 64  # that one task works out, so that their weights stay in the cache
 PACKED_ROWS = 1024  # outputs packed at once, which takes little memory
 TINY = np.float32(1e-30)  # a row of zeros is divided by this and stays zero
-FAST = {"contract", "reassoc", "nsz"}  # sums in vectors; what is no number stays none
 FIELDS = ("rows", "inputs", "padded", "groups", "outputs",
           "x", "whole", "sums", "sizes", "codes", "factors", "scales", "result")  # fmt: skip
 CALL = np.dtype([(name, np.int64) for name in FIELDS])  # sizes, then addresses
-ENDLESS = 1 << 40  # the length of an array that is never read to its end
 
 
 def is_available() -> bool:
@@ -54,8 +53,8 @@ class Packed4:
         self, weight: Tensor, take: Callable[[Tensor], Tensor] = lambda block: block
     ) -> None:
         self.outputs, self.inputs = weight.shape
-        padded = _up(self.inputs, GROUP)
-        groups = _up(padded // GROUP, LANES)
+        padded = rounded(self.inputs, GROUP)
+        groups = rounded(padded // GROUP, LANES)
         self._codes = torch.empty(self.outputs, padded // 2, dtype=torch.uint8)
         self._factors = torch.zeros(self.outputs, groups, dtype=torch.int16)
         self._scales = torch.empty(self.outputs)
@@ -82,10 +81,6 @@ class Packed4:
         openmp.run(rounding, call.ctypes.data, min(threads, count))
         openmp.run(multiplying, call.ctypes.data, threads)
         return result
-
-
-def _up(number: int, unit: int) -> int:
-    return -(-number // unit) * unit
 
 
 def _rounded(exact: Tensor) -> tuple[Tensor, Tensor, Tensor]:

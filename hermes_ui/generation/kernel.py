@@ -22,10 +22,9 @@ from torch import Tensor
 from hermes_ui.generation import openmp
 from hermes_ui.generation.attention import Step
 from hermes_ui.generation.invariance import rounded
-from hermes_ui.generation.openmp import pointer
+from hermes_ui.generation.openmp import ENDLESS, FAST, pointer
 
 QUERIES = 8  # of a request that are answered together, at most
-FAST = {"contract", "reassoc", "nsz"}  # sums in vectors; what is no number stays none
 NUMBERS = ("kv_heads", "groups", "dim", "page_tokens", "pages", "query_head", "query_token",
            "longest", "room", "runs", "query", "result", "cache", "plan", "scratch")  # fmt: skip
 # What a layer's call is told: sizes, strides of the query in numbers, and addresses.
@@ -34,7 +33,6 @@ CALL = np.dtype([*((name, np.int64) for name in NUMBERS), ("scale", np.float32)]
 # the numbers of the request's pages lie.
 RUN = np.dtype([(name, np.int64) for name in ("token", "place", "count", "table")])
 
-ENDLESS = 1 << 40  # the length of an array that is never read to its end
 ZERO, ONE = np.float32(0), np.float32(1)
 LOG2_E = np.float32(1.4426950408889634)
 SMALLEST = np.float32(-126)  # the exponent of the smallest normal number

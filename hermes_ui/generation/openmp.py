@@ -12,6 +12,9 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic
 
+FAST = {"contract", "reassoc", "nsz"}  # sums in vectors; what is no number stays none
+ENDLESS = 1 << 40  # the length of an array that is never read to its end
+
 
 @functools.cache
 def _library() -> ctypes.CDLL:
