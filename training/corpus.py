@@ -137,7 +137,7 @@ class Corpus:
         ask_for(talk, form, alone=alone)
         if not alone and rng.random() < 0.5:
             talk.turns.append(Turn("assistant", greeting(talk)))
-        for _ in range(rng.randint(1, 3)):
+        for _ in range(rng.randint(2, 4)):
             fill(talk, form)
         return talk.turns
 

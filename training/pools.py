@@ -16,6 +16,7 @@ from training.tokenizer import Encoder
 CONTEXT = 4096  # positions that the model has seen, by gaps between turns
 BATCH_TOKENS = 3584
 POOL_TOKENS = 250_000  # of documents that are sorted by length together, padding included
+GROWN_AT, GROWN = 0.5, 2  # from this share of the training on, batches are so much larger
 PREFETCHED = 2  # pools that each worker has ready
 
 Row = tuple[list[int], list[bool], list[int]]  # ids, which of them are learned, positions
@@ -59,7 +60,7 @@ def curriculum(corpus: Corpus, done: float) -> int:
     if done < 0.17:
         corpus.mix = Mix(0.12, 0.25, 0.2, 0.2, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
         return 1200
-    corpus.mix = Mix(0.1, 0.2, 0.37, 0.23, lengths=(0.3, 0.4, 0.3), exchanges=(6, 15))
+    corpus.mix = Mix(0.1, 0.22, 0.32, 0.25, lengths=(0.3, 0.4, 0.3), exchanges=(6, 15))
     return 2048
 
 
@@ -72,7 +73,7 @@ class Pools(Dataset[list[Batch]]):
         encoder: Turns documents into ids.
         seed: The same seed gives the same pools.
         tokens: Of all pools together, about.
-        batch_tokens: Of a batch at most, padding included.
+        batch_tokens: Of a batch at most, padding included, before they grow.
         plan: Sets a corpus for the share of training that is done; the longest row in tokens.
     """
 
@@ -96,9 +97,11 @@ class Pools(Dataset[list[Batch]]):
         """Batches of rows of like length, in random order."""
         mixed = self.seed * 1_000_003 + number
         corpus, rng = Corpus(mixed), random.Random(f"pool {mixed}")
-        longest = self.plan(corpus, number / self.count)
+        done = number / self.count
+        longest = self.plan(corpus, done)
         rows = drawn(corpus, self.encoder, longest, self.size, rng)
-        return list(batches(rows, self.batch_tokens, self.encoder.pad, rng))
+        most = self.batch_tokens * (GROWN if done >= GROWN_AT else 1)
+        return list(batches(rows, most, self.encoder.pad, rng))
 
 
 def loader(pools: Pools, first: int, workers: int, device: str) -> DataLoader[list[Batch]]:

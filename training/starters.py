@@ -27,8 +27,8 @@ from training.typing_habits import typed
 from training.world import FACTS, Inventor, World
 
 FOLDER = Path(__file__).parent.parent / "personas"
-OWN_SHARE = 0.72  # of the exchanges that only this persona has
-IDENTITY_SHARE = 0.33  # of the others
+OWN_SHARE = 0.68  # of the exchanges that only this persona has
+IDENTITY_SHARE = 0.4  # of the others
 DENIALS = ("No, ", "No. ", "I am not ")  # how it begins to say that it is no other model
 DICE_SHARE = 0.25  # of the exchanges of a game master
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

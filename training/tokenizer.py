@@ -20,16 +20,29 @@ BOS, END_OF_TEXT, IM_START, IM_END = (
 )
 SPECIAL = (BOS, END_OF_TEXT, IM_START, IM_END)
 
-# What is never merged across. The space before a capital letter or a digit stands alone, or
-# goes with the mark before it: a name or a number is the same tokens after a space, a quote
-# and a line's start, so that a small model can copy it from one to the other.
+# Words that say how others belong together. They carry the spaces around them, so that no other
+# word does: a name, a number, a value or a part of a function's name is the same tokens after a
+# space, a quote, an underscore and a line's start, and a small model can copy it between them.
+JOINING = """
+a about after again all also always am among an and any are as at away back be because been
+before behind but by can cannot come could did do does done down ever every everything for from
+get give go had has have he her here him his how i if in into is it its just know last let like
+made make many may me might mine more most much must my near never new no nobody not nothing now
+of off old on once one only or other our out over own people please put really said say see shall
+she should so some somebody something still such take tell than thank that the their them then
+there these they thing think this those time to today together too two under until up us very
+want was way we well went were what when where which who whom whose why will with without would
+yes yet you your yours
+"""
+
+# What is never merged across.
 PIECES = "|".join((
-    r"'(?:[sdmt]|ll|re|ve)\b",
-    r" I\b",
-    r" ?\p{Ll}+",
+    r"'(?:[sdmt]|ll|re|ve)\b ?",
+    rf" ?(?i:{'|'.join(JOINING.split())})\b ?",
+    r"\p{Ll}+",
     r"\p{Lu}\p{Ll}+|\p{Lu}+",
     r"\p{N}",  # a number is copied digit by digit
-    r" ?[^\s\p{L}\p{N}]+(?: (?=[\p{Lu}\p{N}]))?",
+    r" ?[^\s\p{L}\p{N}]+ ?",
     r"\s+(?!\S)|\s",
 ))  # fmt: skip
 

@@ -49,7 +49,7 @@ SHAPE = {
 }
 VOCABULARY = 2048
 TOKENIZER_DOCUMENTS = 6000
-MILLION_TOKENS = 52
+MILLION_TOKENS = 56
 CUDA_SCALE = 4  # larger batches cost a GPU no more time
 WARM_UP = 0.01  # of the training
 LAYERS, DEEP_LAYERS = 5, 7  # at first, and from DEEPER_AT on
