@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hermes_ui.generation.loading import has_int4
+from hermes_ui.generation.placement import has_int4
 from hermes_ui.generation.quantize import Bits, weight_bits
 from hermes_ui.generation.settling import SPLIT_ABOVE, Settling, text_ids
 from hermes_ui.generation.streaming import Reading

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import Finish
-from hermes_ui.generation.loading import ModelChoice, load, place
+from hermes_ui.generation.loading import ModelChoice, load
 from hermes_ui.generation.local import TransformersEngine
+from hermes_ui.generation.placement import place
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from hermes_ui.personas.library import PersonaLibrary

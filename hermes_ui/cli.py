@@ -26,7 +26,8 @@ from hermes_ui.config import ROOT, Settings
 from hermes_ui.errors import EngineNotReady, HermesError, SettingsError
 from hermes_ui.generation.download import download
 from hermes_ui.generation.engine import Engine
-from hermes_ui.generation.loading import choose, installed, place
+from hermes_ui.generation.loading import choose, installed
+from hermes_ui.generation.placement import place
 from hermes_ui.messages import Message
 from hermes_ui.personas.persona import problems
 from hermes_ui.prompt.build import HistoryItem, build

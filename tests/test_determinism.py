@@ -12,9 +12,9 @@ from transformers import LlamaForCausalLM
 from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import EngineIdentity, Finish
 from hermes_ui.generation.invariance import Uncut, is_batch_invariant
-from hermes_ui.generation.loading import has_int4
 from hermes_ui.generation.local import TransformersEngine
 from hermes_ui.generation.paging import TILE
+from hermes_ui.generation.placement import has_int4
 from hermes_ui.generation.quantize import Int8Linear, is_available
 from hermes_ui.generation.settling import quantize, text_ids
 from hermes_ui.generation.streaming import Reading

@@ -9,16 +9,9 @@ from threading import current_thread
 import pytest
 
 from hermes_ui.errors import ModelError
-from hermes_ui.generation.loading import (
-    HERMES,
-    ModelChoice,
-    Placement,
-    choose,
-    installed,
-    load,
-    place,
-)
-from hermes_ui.generation.weights import fingerprint, parameters
+from hermes_ui.generation.loading import HERMES, ModelChoice, choose, installed, load
+from hermes_ui.generation.placement import Placement
+from hermes_ui.generation.weights import fingerprint
 from tests.tiny_model import write_tiny_model
 
 ON_CPU = Placement("cpu", "float32", "")
@@ -249,22 +242,6 @@ def test_weights_trained_again_have_another_fingerprint(folder):
     file.write_bytes(data)
 
     assert fingerprint(folder) != before
-
-
-def test_a_small_model_runs_in_float32_on_a_cpu(tiny):
-    placement = place(ModelChoice(tiny, "mine", ""), "cpu")
-
-    assert (placement.device, placement.dtype) == ("cpu", "float32")
-    assert 10_000 < parameters(tiny) < 1_000_000
-
-
-def test_a_format_that_was_asked_for_is_used(tiny):
-    assert place(ModelChoice(tiny, "mine", ""), "cpu", "bfloat16").dtype == "bfloat16"
-
-
-def test_a_device_that_is_not_here_is_an_error(tiny):
-    with pytest.raises(ModelError, match="cannot run on mps"):
-        place(ModelChoice(tiny, "mine", ""), "mps")
 
 
 def test_choosing_a_model_does_not_import_torch():

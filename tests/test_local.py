@@ -13,8 +13,9 @@ from transformers import LlamaForCausalLM
 from hermes_ui.errors import EngineError, ModelError
 from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import Finish, TextDelta
-from hermes_ui.generation.loading import ModelChoice, Placement, choose, load, place
+from hermes_ui.generation.loading import ModelChoice, choose, load
 from hermes_ui.generation.local import TransformersEngine
+from hermes_ui.generation.placement import Placement, place
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from tests.engine_contract import LONG, SHORT, SamplingContract, ask, spoken, text_of, until_text

@@ -8,8 +8,9 @@ from transformers import LlamaForCausalLM
 
 from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import CacheUse, EngineIdentity
-from hermes_ui.generation.loading import ModelChoice, Placement, load
+from hermes_ui.generation.loading import ModelChoice, load
 from hermes_ui.generation.local import PAGE_TOKENS, TransformersEngine
+from hermes_ui.generation.placement import Placement
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from hermes_ui.ui import inspector, model_panel, seal

@@ -11,7 +11,8 @@ from torch import nn
 
 from hermes_ui.errors import ModelError
 from hermes_ui.generation.engine import Finish, TextDelta
-from hermes_ui.generation.loading import ModelChoice, Placement, has_int4, load, place, quantization
+from hermes_ui.generation.loading import ModelChoice, load
+from hermes_ui.generation.placement import Placement, has_int4, place, quantization
 from hermes_ui.generation.quantize import (
     Int8Embedding,
     Int8Linear,
@@ -257,7 +258,7 @@ def test_auto_leaves_a_small_model_alone(folder):
 
 
 def test_auto_takes_a_large_model_on_a_cpu_unless_a_format_was_asked_for(folder, monkeypatch):
-    monkeypatch.setattr("hermes_ui.generation.loading.WORTH_INT8", 1000)
+    monkeypatch.setattr("hermes_ui.generation.placement.WORTH_INT8", 1000)
     choice = ModelChoice(folder, "mine", "")
 
     assert quantization(choice, "cpu", "auto", "auto") == "int8"

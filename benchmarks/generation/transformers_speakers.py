@@ -11,7 +11,8 @@ from benchmarks.generation.options import MAX_PROMPT, Options
 from benchmarks.generation.worker import Piece
 from hermes_ui.config import ROOT
 from hermes_ui.generation.engine import Finish, TextDelta
-from hermes_ui.generation.loading import choose, load, place
+from hermes_ui.generation.loading import choose, load
+from hermes_ui.generation.placement import place
 from hermes_ui.params import SamplingParams
 from hermes_ui.prompt.build import Prompt
 

@@ -15,15 +15,8 @@ from typing import Literal, TypedDict
 from hermes_ui.errors import EngineNotReady, HermesError, ModelError, first_line
 from hermes_ui.generation.download import Cancelled, download, hub_answers
 from hermes_ui.generation.engine import CacheUse, Engine
-from hermes_ui.generation.loading import (
-    Device,
-    Dtype,
-    ModelChoice,
-    Quantize,
-    choose,
-    load,
-    place,
-)
+from hermes_ui.generation.loading import ModelChoice, choose, load
+from hermes_ui.generation.placement import Device, Dtype, Quantize, place
 from hermes_ui.generation.scripted import SPEAKING_S, ScriptedEngine
 
 State = Literal["loading", "ready", "downloading", "failed"]
