@@ -185,7 +185,7 @@ def test_an_ordinary_layer_is_plain(bits):
     layer, forms = settled(random(64, 128), random(20, 128, seed=2), bits)
 
     assert layer.outliers is None
-    assert (forms.plain, forms.words) == (1, "")
+    assert (forms.total(), forms.words) == (1, "")
 
 
 @pytest.mark.parametrize("loudness", [30, 100, 1000])

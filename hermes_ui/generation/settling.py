@@ -6,8 +6,8 @@ the cheapest form that keeps the error small is taken. The text is read once, in
 that every layer hears what the layers before it, already quantized, will really say.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,30 +36,19 @@ stairs; they are worse than the weather. def lamp(x): return x + 1 if x > 0 else
 """
 
 
-@dataclass(slots=True)
-class Forms:
-    """How many layers got which form."""
+PLAIN = ""
+SPLIT, EIGHT, FINE = "with loud inputs set apart", "in 8 bits", "in 15 bits"
+SKIPPED = "as they were"  # the text did not reach them
 
-    plain: int = 0
-    split: int = 0  # loud inputs set apart
-    eight: int = 0  # 8 bits where 4 are usual
-    fine: int = 0  # 15 bits
-    skipped: int = 0  # the text did not reach them: left as they were
+
+class Forms(Counter[str]):
+    """How many layers got which form: the plain one, or another by what the seal says of it."""
 
     @property
     def words(self) -> str:
         """Such as "3 of 197 layers in 15 bits", empty when all are plain."""
-        total = self.plain + self.split + self.eight + self.fine + self.skipped
-        parts = []
-        if self.split:
-            parts.append(f"{self.split} of {total} layers with loud inputs set apart")
-        if self.eight:
-            parts.append(f"{self.eight} of {total} layers in 8 bits")
-        if self.fine:
-            parts.append(f"{self.fine} of {total} layers in 15 bits")
-        if self.skipped:
-            parts.append(f"{self.skipped} of {total} layers as they were")
-        return ", ".join(parts)
+        others = (form for form in (SPLIT, EIGHT, FINE, SKIPPED) if self[form])
+        return ", ".join(f"{self[form]} of {self.total()} layers {form}" for form in others)
 
 
 class _Unsettled(nn.Module):
@@ -120,7 +109,7 @@ class Settling:
         model(torch.tensor([ids]), use_cache=False)
         for name, module in list(model.named_modules()):
             if isinstance(module, _Unsettled):
-                self._forms.skipped += module.settled is None
+                self._forms[SKIPPED] += module.settled is None
                 model.set_submodule(name, module.settled or module.layer.to(self._dtype))
         return self._forms
 
@@ -150,11 +139,16 @@ class Settling:
             form, error = self._best(sample, rows, self._split_above)
             if max(FINE_ABOVE, self._split_above) < error < torch.inf:
                 form = {"is_fine": True}
-        self._forms.fine += "is_fine" in form
-        self._forms.split += "outliers" in form
-        self._forms.eight += self._is_coarse and not form
-        self._forms.plain += form == ({"is_coarse": True} if self._is_coarse else {})
+        self._forms[self._named(form)] += 1
         return form
+
+    def _named(self, form: dict[str, Any]) -> str:
+        """What the seal says of a layer with these arguments."""
+        if "is_fine" in form:
+            return FINE
+        if "outliers" in form:
+            return SPLIT
+        return EIGHT if self._is_coarse and not form else PLAIN
 
     def _best(
         self, sample: Tensor, rows: Tensor, enough: float, **shared: Any
