@@ -197,7 +197,7 @@ def test_only_a_float32_model_has_its_steps_padded(make_model):
     assert min(rows) == (1 if isinstance(layer, Int8Linear) else 4)
 
 
-@pytest.mark.parametrize("threads", [1, 3, 5])
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("width", [129, 704, 8192])
 def test_an_activation_does_not_depend_on_the_other_rows_nor_on_the_threads(threads, width):
     dice = torch.Generator().manual_seed(1)

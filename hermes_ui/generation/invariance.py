@@ -38,9 +38,18 @@ class Uncut(nn.Module):
         """(…, rows, width) in and out."""
         width = x.shape[-1]
         padded = pad(x, (0, -width % VECTOR)) if width % VECTOR else x
+        if padded.is_contiguous() and _ends_with_vectors(padded.numel()):
+            whole: Tensor = self.activation(padded)
+            return whole[..., :width]
         parts = torch.split(padded, max(1, UNCUT // padded.shape[-1]), dim=-2)
         done = [self.activation(part) for part in parts]
         return (done[0] if len(done) == 1 else torch.cat(done, dim=-2))[..., :width]
+
+
+def _ends_with_vectors(numbers: int) -> bool:
+    """Whether each thread's part of so many is a multiple of `VECTOR`."""
+    parts = min(torch.get_num_threads(), -(-numbers // (UNCUT + 1)))
+    return parts > 0 and -(-numbers // parts) % VECTOR == 0
 
 
 def leave_activations_uncut(model: nn.Module) -> None:

@@ -65,6 +65,7 @@ class TransformersEngine:
         quantization = identity.quantization
         if quantization and step is not TiledStep:
             quantization += ", keys and values in bfloat16"
+            _replace_norms(model)
         self.identity = replace(
             identity, quantization=quantization, batch_invariant=is_batch_invariant(model)
         )
@@ -284,6 +285,12 @@ def _attention(model: Any) -> type[Step]:
         _log.warning("int8 attends slowly here, without numba: %s", first_line(error))
         return TiledStep
     return kernel.KernelStep if openmp.is_available() else TiledStep
+
+
+def _replace_norms(model: Any) -> None:
+    from hermes_ui.generation.norms import replace_norms  # noqa: PLC0415  # takes numba
+
+    replace_norms(model)
 
 
 def _attention_on_gpu(model: Any) -> type[Step]:
