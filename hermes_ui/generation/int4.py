@@ -22,7 +22,7 @@ from hermes_ui.generation.quantize import STEPS
 
 FINEST = 255  # the largest factor of a group
 SHARES = (1.0, 0.9)  # of a group's loudest weight that the codes reach; the better one is taken
-ROWS = 4  # of activations that are multiplied together
+ROWS = (8, 4, 1)  # of activations that are multiplied together, as many as there still are
 OUTPUTS = 64  # that one task works out, so that their weights stay in the cache
 PACKED_ROWS = 1024  # outputs packed at once, which takes little memory
 TINY = np.float32(1e-30)  # a row of zeros is divided by this and stays zero
@@ -137,7 +137,8 @@ def _round(x: Any, whole: Any, sums: Any) -> Any:
 def _compiled(width: int) -> tuple[Any, Any]:
     """The kernel's halves: activations to whole numbers, and these times the matrix."""
     thread_number, thread_count = openmp.numbers()
-    sums_of_rows, sums_of_row = sums_of(ROWS, width), sums_of(1, width)
+    sums_of_many, sums_of_some, sums_of_one = (sums_of(rows, width) for rows in ROWS)
+    many, some, one = ROWS
 
     @cfunc(types.void(types.voidptr))
     def rounding(data: Any) -> None:
@@ -154,12 +155,12 @@ def _compiled(width: int) -> tuple[Any, Any]:
             )
 
     @njit
-    def multiply(call: Any, row: int, output: int, sums_of_some: Any) -> None:
-        """One output of the rows from `row` on, as many as `sums_of_some` adds up."""
+    def multiply(call: Any, row: int, output: int, sums: Any) -> None:
+        """One output of the rows from `row` on, as many as `sums` adds up."""
         sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
         scales = carray(pointer(call.scales), (call.outputs,), np.float32)
         result = carray(pointer(call.result), (call.rows * call.outputs,), np.float32)
-        totals = sums_of_some(
+        totals = sums(
             call.codes + output * (call.padded // 2),
             call.factors + output * (call.groups * 2),
             call.whole + row * call.padded,
@@ -171,17 +172,20 @@ def _compiled(width: int) -> tuple[Any, Any]:
             scale = sizes[row + i] * scales[output]
             result[(row + i) * call.outputs + output] = np.float32(totals[i]) * scale
 
+    @njit
+    def multiply_rows(call: Any, first: int, row: int, rows: int, sums: Any) -> int:
+        """A task's outputs of so many rows at once, from `row` on; the row that comes next."""
+        for start in range(row, call.rows - rows + 1, rows):
+            for output in range(first, min(first + OUTPUTS, call.outputs)):
+                multiply(call, start, output, sums)
+        return row + (call.rows - row) // rows * rows
+
     @cfunc(types.void(types.voidptr))
     def multiplying(data: Any) -> None:
         call = carray(data, (1,), CALL)[0]
-        many = call.rows // ROWS * ROWS
         for first in range(thread_number() * OUTPUTS, call.outputs, thread_count() * OUTPUTS):
-            outputs = range(first, min(first + OUTPUTS, call.outputs))
-            for row in range(0, many, ROWS):
-                for output in outputs:
-                    multiply(call, row, output, sums_of_rows)
-            for row in range(many, call.rows):
-                for output in outputs:
-                    multiply(call, row, output, sums_of_row)
+            row = multiply_rows(call, first, 0, many, sums_of_many)
+            row = multiply_rows(call, first, row, some, sums_of_some)
+            multiply_rows(call, first, row, one, sums_of_one)
 
     return rounding, multiplying
