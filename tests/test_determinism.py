@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import EngineIdentity, Finish
@@ -78,6 +78,21 @@ def test_int8_attends_in_the_kernel(make_model):
 
     (allocator,) = kept.values()
     assert allocator.cache_tensor.dtype == (torch.bfloat16 if is_int8 else torch.float16)
+
+
+def test_heads_of_a_width_that_the_kernel_does_not_do_are_attended_to_in_tiles(folder):
+    if not is_available():
+        pytest.skip("PyTorch has no int8 kernels here")
+    config = LlamaConfig.from_pretrained(folder, head_dim=12)
+    torch.manual_seed(1)
+    model = LlamaForCausalLM(config).requires_grad_(False).eval()
+    ids = text_ids(byte_tokenizer(), 512)
+    quantize(model, ids, torch.float32, Reading(model, lambda _: None))
+
+    with closing(engine_of(model)) as engine:
+        *_, last = engine.stream(ask(Message("user", "Hi")), SamplingParams(max_tokens=8))
+
+    assert isinstance(last, Finish)
 
 
 def requests(dice, count):

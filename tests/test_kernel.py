@@ -39,6 +39,14 @@ def allocator_of(dice, dim=64):
     )
 
 
+def pages_of(allocator, layer):
+    """Its keys and its values, (kv_heads, pages, tokens, dim) each, to read and to change."""
+    from hermes_ui.generation.kernel import keys_of  # noqa: PLC0415  # not on every machine
+
+    keys, values = layered(allocator)[layer]
+    return keys_of(keys), values
+
+
 def step_of(allocator, requests, groups=3):
     from hermes_ui.generation.kernel import KernelStep  # noqa: PLC0415  # not on every machine
 
@@ -54,9 +62,9 @@ def query_of(dice, tokens, groups=3, dim=64):
     return wide.transpose(1, 2)[..., :dim]
 
 
-def exact(cache, table, query, length):
+def exact(pages, table, query, length):
     """(tokens, heads, dim): PyTorch's attention in float32 over the pages in a row."""
-    keys, values = cache[:, :, table].flatten(2, 3)[:, :, :length].float()
+    keys, values = (part[:, table].flatten(1, 2)[:, :length].float() for part in pages)
     new = query.shape[1]
     seen = torch.arange(length) <= torch.arange(length - new, length)[:, None]
     answer = scaled_dot_product_attention(
@@ -82,9 +90,9 @@ def test_it_is_attention_over_each_ones_own_pages(dice, threads, count, groups, 
 
     answer = step.answer(1, query, dim**-0.5)
 
-    cache, at = layered(allocator)[1], 0
+    pages, at = pages_of(allocator, 1), 0
     for name, new, length in requests:
-        wanted = exact(cache, TABLES[name], query[0, :, at : at + new], length)
+        wanted = exact(pages, TABLES[name], query[0, :, at : at + new], length)
         torch.testing.assert_close(answer[0, at : at + new], wanted, rtol=1e-5, atol=1e-5)
         at += new
 
@@ -92,12 +100,12 @@ def test_it_is_attention_over_each_ones_own_pages(dice, threads, count, groups, 
 def test_what_is_written_is_what_is_read(dice):
     allocator = allocator_of(dice)
     step = step_of(allocator, [("a", 1, 170), ("c", 3, 66)])
-    before = layered(allocator)[1].clone()
+    before = torch.stack(pages_of(allocator, 1))
     key, value = torch.randn(2, 1, KV_HEADS, 6, 64, generator=dice)
 
     step.write(1, key, value)
 
-    pages, places = layered(allocator)[1], [(6, 9), (11, 31), (10, 0), (10, 1)]
+    pages, places = torch.stack(pages_of(allocator, 1)), [(6, 9), (11, 31), (10, 0), (10, 1)]
     for token, (page, at) in enumerate(places):
         assert torch.equal(pages[0, :, page, at], key[0, :, token].bfloat16())
         assert torch.equal(pages[1, :, page, at], value[0, :, token].bfloat16())
@@ -112,7 +120,7 @@ def test_weak_and_strong_scores_are_weighed_as_exactly(dice, strength):
 
     answer = step_of(allocator, [("a", 4, 130)]).answer(0, query, 64**-0.5)
 
-    wanted = exact(layered(allocator)[0], TABLES["a"], query[0], 130)
+    wanted = exact(pages_of(allocator, 0), TABLES["a"], query[0], 130)
     torch.testing.assert_close(answer[0], wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -135,7 +143,8 @@ def test_what_is_behind_a_query_is_not_looked_at(dice):
     allocator, query = allocator_of(dice), query_of(dice, 1)
     step = step_of(allocator, [("b", 1, 40)])
     before = step.answer(0, query, 0.1)
-    layered(allocator)[0][:, :, 1, 8:] = torch.nan
+    for part in pages_of(allocator, 0):
+        part[:, 1, 8:] = torch.nan
 
     assert torch.equal(step.answer(0, query, 0.1), before)
 
@@ -144,16 +153,16 @@ def test_what_is_behind_a_query_is_not_looked_at(dice):
 @pytest.mark.parametrize("part", ["keys", "values"])
 def test_what_is_no_number_stays_none(dice, part, where):
     allocator = allocator_of(dice)
-    layered(allocator)[0][["keys", "values"].index(part), :, 0, where] = torch.nan
+    pages_of(allocator, 0)[["keys", "values"].index(part)][:, 0, where] = torch.nan
 
     answer = step_of(allocator, [("b", 1, 40)]).answer(0, query_of(dice, 1), 0.1)
 
     assert answer.isnan().all()
 
 
-@pytest.mark.parametrize(("heads", "dim"), [(6, 32), (5, 64)])
-def test_a_query_that_does_not_fit_the_cache_is_an_error(dice, heads, dim):
-    step = step_of(allocator_of(dice), [("b", 1, 40)])
+@pytest.mark.parametrize(("heads", "dim", "kept"), [(6, 32, 64), (5, 64, 64), (6, 60, 60)])
+def test_a_query_that_does_not_fit_the_cache_is_an_error(dice, heads, dim, kept):
+    step = step_of(allocator_of(dice, kept), [("b", 1, 40)])
 
     with pytest.raises(ValueError, match="no query of"):
         step.answer(0, torch.randn(1, heads, 1, dim), 0.1)

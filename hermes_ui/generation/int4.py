@@ -173,7 +173,7 @@ def _compiled(width: int) -> tuple[Any, Any]:
             result[(row + i) * call.outputs + output] = np.float32(totals[i]) * scale
 
     @njit
-    def multiply_rows(call: Any, first: int, row: int, rows: int, sums: Any) -> int:
+    def multiply_rows(call: Any, first: int, row: int, rows: int, sums: Any) -> Any:
         """A task's outputs of so many rows at once, from `row` on; the row that comes next."""
         for start in range(row, call.rows - rows + 1, rows):
             for output in range(first, min(first + OUTPUTS, call.outputs)):

@@ -12,6 +12,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from hermes_ui.generation.vectors import BYTE, INTEGER, SHORT, WORD, ask_for, in_all, load, same
+
 GROUP = 128  # inputs that share a factor; with this many, sums fit sixteen bits
 LANES = 32  # factors, and sums of activations by group, are read so many at a time
 CODES, ZERO = 16, 8  # values of a weight, and the one that stands for nothing
@@ -20,7 +22,6 @@ AHEAD = 4096  # bytes of codes that are asked for before they are needed
 # By the width of vectors: bytes times bytes, and shorts times shorts, each added in pairs.
 PRODUCTS = {32: "llvm.x86.avx2.pmadd.ub.sw", 64: "llvm.x86.avx512.pmaddubs.w.512"}
 PAIRS = {32: "llvm.x86.avx2.pmadd.wd", 64: "llvm.x86.avx512.pmaddw.d.512"}
-_WORD, _INTEGER, _SHORT, _BYTE = (ir.IntType(bits) for bits in (64, 32, 16, 8))
 
 
 def sums_of(rows: int, width: int) -> Any:
@@ -54,10 +55,10 @@ class _Loop:
     def __init__(self, builder: Any, rows: int, width: int) -> None:
         self.builder, self.width = builder, width
         self.products, self.pairs = PRODUCTS[width], PAIRS[width]
-        self.bytes = ir.VectorType(_BYTE, width)
-        self.shorts = ir.VectorType(_SHORT, width // 2)
-        self.integers = ir.VectorType(_INTEGER, width // 4)
-        zero = self.all(self.integers, 0)
+        self.bytes = ir.VectorType(BYTE, width)
+        self.shorts = ir.VectorType(SHORT, width // 2)
+        self.integers = ir.VectorType(INTEGER, width // 4)
+        zero = same(self.integers, 0)
         self.totals = [cgutils.alloca_once_value(builder, zero) for _ in range(rows)]
 
     def multiply(
@@ -65,12 +66,13 @@ class _Loop:
     ) -> None:
         """Add up (code - ZERO) · number · factor, for each row."""
         build = self.builder
-        with cgutils.for_range(build, build.udiv(padded, _WORD(GROUP))) as loop:
-            at = build.mul(loop.index, _WORD(GROUP))
-            parts = self._codes(build.add(codes, build.udiv(at, _WORD(2))))
-            factor = self._same(build.add(factors, build.mul(loop.index, _WORD(2))))
+        with cgutils.for_range(build, build.udiv(padded, WORD(GROUP))) as loop:
+            at = build.mul(loop.index, WORD(GROUP))
+            parts = self._codes(build.add(codes, build.udiv(at, WORD(2))))
+            factor = load(build, build.add(factors, build.mul(loop.index, WORD(2))), SHORT)
+            factor = in_all(build, factor, self.shorts.count)
             for number, total in enumerate(self.totals):
-                row = build.add(build.add(whole, build.mul(padded, _WORD(number))), at)
+                row = build.add(build.add(whole, build.mul(padded, WORD(number))), at)
                 products = [
                     self._call(self.products, self.shorts, part, self._load(row, self.bytes, place))
                     for place, part in enumerate(parts)
@@ -80,51 +82,34 @@ class _Loop:
                     group = build.add(group, product)
                 self._add(total, self._call(self.pairs, self.integers, group, factor))
         # The codes are unsigned: what they are too large by goes off for whole groups.
-        with cgutils.for_range(build, build.udiv(groups, _WORD(self.shorts.count))) as loop:
+        with cgutils.for_range(build, build.udiv(groups, WORD(self.shorts.count))) as loop:
             factor = self._load(factors, self.shorts, loop.index)
             for number, total in enumerate(self.totals):
-                row = build.add(sums, build.mul(groups, _WORD(2 * number)))
+                row = build.add(sums, build.mul(groups, WORD(2 * number)))
                 of_groups = self._load(row, self.shorts, loop.index)
                 excess = self._call(self.pairs, self.integers, factor, of_groups)
-                self._add(total, build.mul(excess, self.all(self.integers, -ZERO)))
+                self._add(total, build.mul(excess, same(self.integers, -ZERO)))
 
     def results(self) -> list[Any]:
         """The sum of each row's total."""
         name = f"llvm.vector.reduce.add.v{self.integers.count}i32"
-        return [self._call(name, _INTEGER, self.builder.load(total)) for total in self.totals]
+        return [self._call(name, INTEGER, self.builder.load(total)) for total in self.totals]
 
     def _codes(self, address: Any) -> list[Any]:
         """The codes of a group, in vectors of bytes: lower halves of some, then upper ones."""
-        build, mask, parts = self.builder, self.all(self.bytes, CODES - 1), []
-        self._ask_for(build.add(address, _WORD(AHEAD)))
+        build, mask, parts = self.builder, same(self.bytes, CODES - 1), []
+        ask_for(build, build.add(address, WORD(AHEAD)))
         for place in range(GROUP // (2 * self.width)):
             pairs = self._load(address, self.bytes, place)
-            moved = build.lshr(build.bitcast(pairs, self.shorts), self.all(self.shorts, 4))
+            moved = build.lshr(build.bitcast(pairs, self.shorts), same(self.shorts, 4))
             parts += [build.and_(pairs, mask), build.and_(build.bitcast(moved, self.bytes), mask)]
         return parts
-
-    def _ask_for(self, address: Any) -> None:
-        """Prefetch a line of memory."""
-        where = self.builder.inttoptr(address, _BYTE.as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [where.type, _INTEGER, _INTEGER, _INTEGER])
-        function = self.builder.module.declare_intrinsic("llvm.prefetch", [where.type], kind)
-        self.builder.call(function, [where, _INTEGER(0), _INTEGER(3), _INTEGER(1)])
 
     def _load(self, address: Any, kind: Any, place: Any) -> Any:
         """The vector at a place, counted in vectors."""
         build = self.builder
-        place = place if isinstance(place, ir.Value) else _WORD(place)
-        where = build.add(address, build.mul(place, _WORD(self.width)))
-        return build.load(build.inttoptr(where, kind.as_pointer()), align=1)
-
-    def _same(self, address: Any) -> Any:
-        """A short in every lane."""
-        build = self.builder
-        value = build.load(build.inttoptr(address, _SHORT.as_pointer()))
-        nothing = ir.Constant(self.shorts, ir.Undefined)
-        first = build.insert_element(nothing, value, _INTEGER(0))
-        lanes = ir.VectorType(_INTEGER, self.shorts.count)
-        return build.shuffle_vector(first, nothing, self.all(lanes, 0))
+        place = place if isinstance(place, ir.Value) else WORD(place)
+        return load(build, build.add(address, build.mul(place, WORD(self.width))), kind)
 
     def _call(self, name: str, result: Any, *taken: Any) -> Any:
         """What one of LLVM's own functions makes of vectors."""
@@ -134,8 +119,3 @@ class _Loop:
 
     def _add(self, total: Any, more: Any) -> None:
         self.builder.store(self.builder.add(self.builder.load(total), more), total)
-
-    @staticmethod
-    def all(kind: Any, value: int) -> Any:
-        """A constant with `value` in every lane."""
-        return ir.Constant(kind, [value] * kind.count)

@@ -17,14 +17,17 @@ import torch
 from llvmlite import ir
 from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
-from torch import Tensor
+from torch import Tensor, nn
 
 from hermes_ui.generation import openmp
 from hermes_ui.generation.attention import Step
 from hermes_ui.generation.invariance import rounded
+from hermes_ui.generation.kernel_sums import NARROW, adding
+from hermes_ui.generation.norms import replace_norms
 from hermes_ui.generation.openmp import ENDLESS, FAST, pointer
 
 QUERIES = 8  # of a request that are answered together, at most
+COLUMNS = {"AVX512": 32, "AVX2": 16}  # that are added up together: two vectors
 NUMBERS = ("kv_heads", "groups", "dim", "page_tokens", "pages", "query_head", "query_token",
            "longest", "room", "runs", "query", "result", "cache", "plan", "scratch")  # fmt: skip
 # What a layer's call is told: sizes, strides of the query in numbers, and addresses.
@@ -41,6 +44,11 @@ POWER = tuple(map(np.float32, (0.99999990, 0.69315449, 0.24014182, 0.05586034, 0
                                0.00189375)))  # fmt: skip
 
 
+def is_available(width: int) -> bool:
+    """Whether heads of this width can be attended to here."""
+    return width % NARROW == 0 and openmp.is_available()
+
+
 @intrinsic
 def _as_float(typing: Any, bits: Any) -> Any:
     """The float32 of these bits."""
@@ -55,58 +63,6 @@ def _as_bits(typing: Any, number: Any) -> Any:
     return types.int32(types.float32), lambda _, builder, __, values: builder.bitcast(
         values[0], ir.IntType(32)
     )
-
-
-@intrinsic
-def _prefetch(typing: Any, address: Any) -> Any:
-    """Ask for the memory at an address, which is read soon."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        function = builder.module.declare_intrinsic(
-            "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer] + [number] * 3)
-        )
-        where = builder.inttoptr(values[0], pointer)
-        builder.call(function, [where, number(0), number(3), number(1)])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), generate
-
-
-@njit
-def _ask_ahead(address: Any, size: Any, part: Any, parts: Any) -> None:
-    """Prefetch one of so many parts of `size` bytes, so that memory and sums go on together."""
-    for line in range(size * part // parts // 64 * 64, size * (part + 1) // parts, 64):
-        _prefetch(address + line)
-
-
-@njit(fastmath=FAST, error_model="numpy")
-def _widen(narrow: Any, wide: Any) -> None:
-    """bfloat16, as its bits, to float32."""
-    for i in range(len(narrow)):
-        wide[i] = _as_float(np.uint32(narrow[i]) << np.uint32(16))
-
-
-@njit
-def _row(rows: Any, number: int, dim: int) -> Any:
-    """One of the `rows` of `dim` that lie in a row."""
-    return rows[number * dim : (number + 1) * dim]
-
-
-@njit(fastmath=FAST, error_model="numpy")
-def _products(query: Any, keys: Any, scores: Any) -> None:
-    """`scores` of a query for each of the keys that lie in a row, a multiple of four."""
-    dim = len(query)
-    for j in range(0, len(scores), 4):
-        a, b, c, d = ZERO, ZERO, ZERO, ZERO
-        k0, k1 = _row(keys, j, dim), _row(keys, j + 1, dim)
-        k2, k3 = _row(keys, j + 2, dim), _row(keys, j + 3, dim)
-        for i in range(dim):
-            a += query[i] * k0[i]
-            b += query[i] * k1[i]
-            c += query[i] * k2[i]
-            d += query[i] * k3[i]
-        scores[j], scores[j + 1], scores[j + 2], scores[j + 3] = a, b, c, d
 
 
 @njit(fastmath=FAST, error_model="numpy")
@@ -129,32 +85,17 @@ def _softmax(scores: Any, scale: Any) -> None:
         scores[i] *= ONE / total
 
 
-@njit(fastmath=FAST, error_model="numpy")
-def _mix(weights: Any, values: Any, result: Any) -> None:
-    """Add the values, which lie in a row, by their weights, eight at a time."""
-    dim, count = len(result), len(weights)
-    eights = count // 8 * 8
-    for j in range(0, eights, 8):
-        w = weights[j : j + 8]
-        w0, w1, w2, w3, w4, w5, w6, w7 = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
-        v0, v1 = _row(values, j, dim), _row(values, j + 1, dim)
-        v2, v3 = _row(values, j + 2, dim), _row(values, j + 3, dim)
-        v4, v5 = _row(values, j + 4, dim), _row(values, j + 5, dim)
-        v6, v7 = _row(values, j + 6, dim), _row(values, j + 7, dim)
-        for i in range(dim):
-            first = (w0 * v0[i] + w1 * v1[i]) + (w2 * v2[i] + w3 * v3[i])
-            last = (w4 * v4[i] + w5 * v5[i]) + (w6 * v6[i] + w7 * v7[i])
-            result[i] += first + last
-    for j in range(eights, count):
-        weight, row = weights[j], _row(values, j, dim)
-        for i in range(dim):
-            result[i] += weight * row[i]
+@njit
+def _address(call: Any, head: Any, page: Any) -> Any:
+    """Where the keys of a head in a page begin."""
+    return call.cache + 2 * (head * call.pages + page) * call.page_tokens * call.dim
 
 
 @njit
-def _start(call: Any, head: Any, page: Any) -> Any:
-    """Where the keys of a head in a page begin in the cache, in numbers."""
-    return (head * call.pages + page) * call.page_tokens * call.dim
+def _pages(call: Any, run: Any) -> Any:
+    """The numbers of a run's pages, and how many it reads."""
+    count = (run.place + run.count + call.page_tokens - 1) // call.page_tokens
+    return carray(pointer(run.table), (count,), np.int64), count
 
 
 @njit
@@ -173,46 +114,64 @@ def _answered(call: Any, run: Any, head: Any, row: Any) -> Any:
 
 
 @njit(error_model="numpy")
-def _answer(call: Any, run: Any, head: Any, scratch: Any) -> None:
+def _score(call: Any, run: Any, head: Any, queries: Any, scores: Any, add: Any) -> None:
+    """Add to the scores of all queries their products with all keys."""
+    dim, size = call.dim, call.page_tokens
+    table, pages = _pages(call, run)
+    for number in range(pages):
+        page = _address(call, head, table[number])
+        ahead = _address(call, head, table[min(number + 1, pages - 1)]) - page
+        to = scores.ctypes.data + 4 * number * size
+        add(queries.ctypes.data, dim, page, size, to, call.longest,
+            call.groups * run.count, dim, size, ahead)  # fmt: skip
+
+
+@njit(error_model="numpy")
+def _mix(call: Any, run: Any, head: Any, weights: Any, results: Any, add: Any) -> None:
+    """Add to the results of all queries the values by their weights."""
+    dim, size = call.dim, call.page_tokens
+    behind_keys = 2 * call.kv_heads * call.pages * size * dim
+    table, pages = _pages(call, run)
+    for number in range(pages):
+        page = _address(call, head, table[number])
+        ahead = _address(call, head, table[min(number + 1, pages - 1)]) - page
+        of = weights.ctypes.data + 4 * number * size
+        used = min(size, run.place + run.count - number * size)
+        add(of, call.longest, page + behind_keys, dim, results.ctypes.data, dim,
+            call.groups * run.count, used, dim, ahead)  # fmt: skip
+
+
+@njit(error_model="numpy")
+def _answer(call: Any, run: Any, head: Any, scratch: Any, add: Any) -> None:
     """A run of queries of one request, for one head of keys."""
-    dim, size, longest, place = call.dim, call.page_tokens, call.longest, run.place
-    width, rows = size * dim, call.groups * run.count
-    values = call.kv_heads * call.pages * width  # they lie behind all keys
-    page, scores = scratch[:width], scratch[width:]
-    cache = carray(pointer(call.cache), (2 * values,), np.uint16)
-    table = carray(pointer(run.table), (place + run.count,), np.int64)
+    dim, longest, rows = call.dim, call.longest, call.groups * run.count
+    end = _pages(call, run)[1] * call.page_tokens
     query = carray(pointer(call.query), (ENDLESS,), np.float32)
     result = carray(pointer(call.result), (ENDLESS,), np.float32)
-    pages = (place + run.count + size - 1) // size
-    for number in range(pages):
-        at, before = _start(call, head, table[number]), number * size
-        ahead = _start(call, head, table[min(number + 1, pages - 1)])
-        _widen(cache[at : at + width], page)
-        for row in range(rows):
-            _ask_ahead(call.cache + 2 * ahead, 2 * width, row, rows)
-            if before <= place + row % run.count:
-                asks, to = _asked(call, run, head, row), row * longest + before
-                _products(query[asks : asks + dim], page, scores[to : to + size])
+    queries, results = scratch[: rows * dim], scratch[rows * dim : 2 * rows * dim]
+    scores = scratch[2 * rows * dim :]
+    results[:] = ZERO
     for row in range(rows):
-        at, to = row * longest, _answered(call, run, head, row)
-        _softmax(scores[at : at + place + row % run.count + 1], call.scale)
-        result[to : to + dim] = ZERO
-    for number in range(pages):
-        at, before = values + _start(call, head, table[number]), number * size
-        ahead = values + _start(call, head, table[min(number + 1, pages - 1)])
-        _widen(cache[at : at + width], page)
-        for row in range(rows):
-            _ask_ahead(call.cache + 2 * ahead, 2 * width, row, rows)
-            used = min(size, place + row % run.count + 1 - before)
-            if used > 0:
-                at, to = row * longest + before, _answered(call, run, head, row)
-                _mix(scores[at : at + used], page, result[to : to + dim])
+        at = _asked(call, run, head, row)
+        queries[row * dim : (row + 1) * dim] = query[at : at + dim]
+        scores[row * longest : row * longest + end] = ZERO
+    _score(call, run, head, queries, scores, add)
+    for row in range(rows):
+        first = row * longest
+        last = first + run.place + row % run.count + 1
+        _softmax(scores[first:last], call.scale)
+        scores[last : first + end] = ZERO
+    _mix(call, run, head, scores, results, add)
+    for row in range(rows):
+        to = _answered(call, run, head, row)
+        result[to : to + dim] = results[row * dim : (row + 1) * dim]
 
 
 @functools.cache
 def _compiled() -> Any:
     """Answers the call at an address, in each of some threads. Compiles for seconds, once."""
     thread_number, thread_count = openmp.numbers()
+    add = adding(COLUMNS.get(torch.backends.cpu.get_cpu_capability(), NARROW))
 
     @cfunc(types.void(types.voidptr))
     def part(data: Any) -> None:
@@ -223,13 +182,26 @@ def _compiled() -> Any:
         scratch = carray(pointer(call.scratch), (count * call.room,), np.float32)
         own = scratch[number * call.room : (number + 1) * call.room]
         for task in range(number, call.runs * call.kv_heads, count):
-            _answer(call, runs[task // call.kv_heads], task % call.kv_heads, own)
+            _answer(call, runs[task // call.kv_heads], task % call.kv_heads, own, add)
 
     return part
 
 
+def keys_of(pages: Tensor) -> Tensor:
+    """A view of a layer's keys, (kv_heads, pages, tokens, head_dim).
+
+    They are kept with a page's tokens side by side, one number of all of them after the other:
+    so a query's products with them are added up in vectors.
+    """
+    *outer, size, dim = pages.shape
+    return pages.view(*outer, dim, size).transpose(2, 3)
+
+
 class KernelStep(Step):
-    """A step that is answered at once. Queries are float32, and pages hold 4 · n tokens."""
+    """A step that is answered at once.
+
+    Queries are float32, of a multiple of 8 numbers, and pages hold a multiple of 8 tokens.
+    """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -239,8 +211,17 @@ class KernelStep(Step):
         self._longest = 0
 
     @staticmethod
+    def prepare(model: nn.Module) -> None:
+        replace_norms(model)
+
+    @staticmethod
     def kept_as(dtype: torch.dtype) -> torch.dtype:
         return torch.bfloat16
+
+    def _write_keys(self, pages: Tensor, where: Tensor, key: Tensor) -> None:
+        size = pages.shape[2]
+        places = keys_of(pages).permute(1, 2, 0, 3)
+        places[where // size, where % size] = key.transpose(0, 1)
 
     def _plan(self, table: list[int], new: int, length: int) -> None:
         pages = torch.tensor(table)
@@ -260,13 +241,14 @@ class KernelStep(Step):
         _, heads, tokens, dim = query.shape
         _, kv_heads, pages, size, kept_dim = cache.shape
         groups, odd = divmod(heads, kv_heads)
+        odd |= dim % NARROW or size % NARROW
         if odd or dim != kept_dim or (query.dtype, cache.dtype) != (torch.float32, torch.bfloat16):
             raise ValueError(f"no query of {tuple(query.shape)}, {query.dtype} for this cache")
         if query.stride(-1) != 1:
             query = query.contiguous()
         result = query.new_empty(1, tokens, heads, dim)
         threads = torch.get_num_threads()
-        room = size * dim + int(runs["count"].max()) * groups * self._longest
+        room = int(runs["count"].max()) * groups * (2 * dim + self._longest)
         scratch = self._scratch.buffer((threads, room), torch.float32, query.device)
         call = np.array((
             kv_heads, groups, dim, size, pages, query.stride(1), query.stride(2),

@@ -36,7 +36,7 @@ from hermes_ui.generation.invariance import (
     leave_activations_uncut,
     rounded,
 )
-from hermes_ui.generation.paging import SCHEDULER, TILE, Settings
+from hermes_ui.generation.paging import SCHEDULER, TILE, Settings, kept_shape
 from hermes_ui.generation.penalties import Tally
 from hermes_ui.generation.quantize import Int8Linear
 from hermes_ui.generation.request import Request
@@ -65,7 +65,7 @@ class TransformersEngine:
         quantization = identity.quantization
         if quantization and step is not TiledStep:
             quantization += ", keys and values in bfloat16"
-            _replace_norms(model)
+        step.prepare(model)
         self.identity = replace(
             identity, quantization=quantization, batch_invariant=is_batch_invariant(model)
         )
@@ -280,17 +280,12 @@ def _attention(model: Any) -> type[Step]:
     if model.dtype != torch.float32 or not any(isinstance(m, Int8Linear) for m in model.modules()):
         return TiledStep
     try:
-        from hermes_ui.generation import kernel, openmp  # noqa: PLC0415  # takes a second
+        from hermes_ui.generation import kernel  # noqa: PLC0415  # takes a second
     except ImportError as error:
         _log.warning("int8 attends slowly here, without numba: %s", first_line(error))
         return TiledStep
-    return kernel.KernelStep if openmp.is_available() else TiledStep
-
-
-def _replace_norms(model: Any) -> None:
-    from hermes_ui.generation.norms import replace_norms  # noqa: PLC0415  # takes numba
-
-    replace_norms(model)
+    _, width = kept_shape(model.config.get_text_config())
+    return kernel.KernelStep if kernel.is_available(width) else TiledStep
 
 
 def _attention_on_gpu(model: Any) -> type[Step]:
