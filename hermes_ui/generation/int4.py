@@ -19,6 +19,7 @@ from hermes_ui.generation.int4_sums import CODES, GROUP, LANES, ZERO, sums_of
 from hermes_ui.generation.invariance import rounded
 from hermes_ui.generation.openmp import ENDLESS, FAST, pointer
 from hermes_ui.generation.quantize import STEPS
+from hermes_ui.generation.vectors import MAGNITUDE, as_bits, as_float
 
 FINEST = 255  # the largest factor of a group
 SHARES = (1.0, 0.9)  # of a group's loudest weight that the codes reach; the better one is taken
@@ -117,20 +118,23 @@ def _in_pairs(codes: Tensor) -> Tensor:
 
 @njit(fastmath=FAST, error_model="numpy")
 def _round(x: Any, whole: Any, sums: Any) -> Any:
-    """A row of activations in whole numbers, and their sums by group; returns its step."""
-    most, odd = TINY, np.float32(0)
+    """A row of activations in whole numbers, and their sums by group; returns its step.
+
+    Where something is no number or has no end, that step is none or has none.
+    """
+    most = as_bits(TINY)
     for i in range(len(x)):
-        most = max(most, abs(x[i]))
-        odd += x[i] * np.float32(0)  # what is no number makes it none
+        most = max(most, np.int32(as_bits(x[i]) & MAGNITUDE))
+    loudest = as_float(np.uint32(most))
     for i in range(len(x)):
-        whole[i] = np.int8(np.rint(x[i] * (np.float32(STEPS) / most)))
+        whole[i] = np.int8(np.rint(x[i] * (np.float32(STEPS) / loudest)))
     whole[len(x) :] = 0
     for group in range(len(sums)):
-        total = np.int16(0)
-        for i in range(group * GROUP, min((group + 1) * GROUP, len(whole))):
-            total += np.int16(whole[i])
+        part, total = whole[group * GROUP : (group + 1) * GROUP], np.int32(0)
+        for i in range(len(part)):
+            total += np.int32(part[i])
         sums[group] = total
-    return most / np.float32(STEPS) + odd
+    return loudest / np.float32(STEPS)
 
 
 @functools.cache

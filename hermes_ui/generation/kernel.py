@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
 from numba import carray, cfunc, njit, types
-from numba.extending import intrinsic
 from torch import Tensor, nn
 
 from hermes_ui.generation import openmp
@@ -25,6 +23,7 @@ from hermes_ui.generation.invariance import rounded
 from hermes_ui.generation.kernel_sums import NARROW, adding
 from hermes_ui.generation.norms import replace_norms
 from hermes_ui.generation.openmp import ENDLESS, FAST, pointer
+from hermes_ui.generation.vectors import as_bits, as_float, in_order, out_of_order
 
 QUERIES = 8  # of a request that are answered together, at most
 COLUMNS = {"AVX512": 32, "AVX2": 16}  # that are added up together: two vectors
@@ -36,7 +35,8 @@ CALL = np.dtype([*((name, np.int64) for name in NUMBERS), ("scale", np.float32)]
 # the numbers of the request's pages lie.
 RUN = np.dtype([(name, np.int64) for name in ("token", "place", "count", "table")])
 
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO, ONE, NO_NUMBER = np.float32(0), np.float32(1), np.float32(np.nan)
+LEAST = np.int32(-(2**31))
 LOG2_E = np.float32(1.4426950408889634)
 SMALLEST = np.float32(-126)  # the exponent of the smallest normal number
 # 2 ** x for x of 0 to 1: its interpolation in six Chebyshev nodes, off by 1e-7 at most.
@@ -49,36 +49,21 @@ def is_available(width: int) -> bool:
     return width % NARROW == 0 and openmp.is_available()
 
 
-@intrinsic
-def _as_float(typing: Any, bits: Any) -> Any:
-    """The float32 of these bits."""
-    return types.float32(types.uint32), lambda _, builder, __, values: builder.bitcast(
-        values[0], ir.FloatType()
-    )
-
-
-@intrinsic
-def _as_bits(typing: Any, number: Any) -> Any:
-    """The bits of a float32."""
-    return types.int32(types.float32), lambda _, builder, __, values: builder.bitcast(
-        values[0], ir.IntType(32)
-    )
-
-
 @njit(fastmath=FAST, error_model="numpy")
 def _softmax(scores: Any, scale: Any) -> None:
-    """Of `scores` times `scale`, in place."""
-    most = scores[0]
+    """Of `scores` times `scale`, in place. One that is no number makes all of them none."""
+    most, odd = LEAST, np.int32(0)
     for i in range(len(scores)):
-        most = max(most, scores[i])
-    total = ZERO
+        most = max(most, in_order(scores[i]))
+        odd |= np.int32(scores[i] != scores[i])  # so is only what is no number
+    largest, total = out_of_order(most), NO_NUMBER if odd else ZERO
     for i in range(len(scores)):
-        power = max((scores[i] - most) * (scale * LOG2_E), SMALLEST)
+        power = max((scores[i] - largest) * (scale * LOG2_E), SMALLEST)
         whole = np.floor(power)
         x = power - whole
         part = POWER[3] + x * (POWER[4] + x * POWER[5])
         part = POWER[0] + x * (POWER[1] + x * (POWER[2] + x * part))
-        weight = _as_float(np.uint32(_as_bits(part) + (np.int32(whole) << np.int32(23))))
+        weight = as_float(np.uint32(as_bits(part) + (np.int32(whole) << np.int32(23))))
         scores[i] = weight
         total += weight
     for i in range(len(scores)):

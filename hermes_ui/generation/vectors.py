@@ -1,11 +1,55 @@
-"""What loops that are written in LLVM's vectors have in common. `build` is an `IRBuilder`."""
+"""What compiled loops have in common that run in vectors, those in LLVM's own words too.
+
+Of floats numba finds the largest one by one, of whole numbers in vectors: hence their bits.
+"""
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 WORD, INTEGER, SHORT, BYTE = (ir.IntType(bits) for bits in (64, 32, 16, 8))
 FLOAT = ir.FloatType()
+MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float but its sign
+
+
+@intrinsic
+def as_float(typing: Any, bits: Any) -> Any:
+    """The float32 of these bits."""
+    return types.float32(types.uint32), lambda _, builder, __, values: builder.bitcast(
+        values[0], FLOAT
+    )
+
+
+@intrinsic
+def as_bits(typing: Any, number: Any) -> Any:
+    """The bits of a float32."""
+    return types.int32(types.float32), lambda _, builder, __, values: builder.bitcast(
+        values[0], INTEGER
+    )
+
+
+@njit
+def in_order(number: Any) -> Any:
+    """A whole number that is larger where the float32 is; see `out_of_order`."""
+    return _turned(as_bits(number))
+
+
+@njit
+def out_of_order(bits: Any) -> Any:
+    """The float32 of a whole number of `in_order`."""
+    return as_float(np.uint32(_turned(bits)))
+
+
+@njit
+def _turned(bits: Any) -> Any:
+    """Negative floats have their bits the other way round."""
+    return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & MAGNITUDE))
+
+
+# In the loops below, `build` is an `IRBuilder`.
 
 
 def load(build: Any, address: Any, kind: Any, align: int = 1) -> Any:
