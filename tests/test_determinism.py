@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.activations import NewGELUActivation
 
 from hermes_ui.generation.capacity import Capacity
 from hermes_ui.generation.engine import EngineIdentity, Finish
@@ -78,6 +79,8 @@ def test_int8_attends_in_the_kernel(make_model):
 
     (allocator,) = kept.values()
     assert allocator.cache_tensor.dtype == (torch.bfloat16 if is_int8 else torch.float16)
+    names = {type(module).__name__ for module in model.modules()}
+    assert ("RowNorm" in names, "LlamaRMSNorm" in names) == (is_int8, not is_int8)
 
 
 def test_heads_of_a_width_that_the_kernel_does_not_do_are_attended_to_in_tiles(folder):
@@ -214,14 +217,15 @@ def test_only_a_float32_model_has_its_steps_padded(make_model):
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("width", [129, 704, 8192])
-def test_an_activation_does_not_depend_on_the_other_rows_nor_on_the_threads(threads, width):
+@pytest.mark.parametrize("kind", [torch.nn.SiLU, torch.nn.GELU, NewGELUActivation])
+def test_an_activation_does_not_depend_on_the_other_rows(threads, width, kind):
     dice = torch.Generator().manual_seed(1)
     rows = torch.randn(448, width, generator=dice) * 4
-    activation = Uncut(torch.nn.SiLU())
-    alone = torch.cat([activation(row[None]) for row in rows])
+    activation = Uncut(kind())
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
+        alone = torch.cat([activation(row[None]) for row in rows])
         for count in (2, 16, 20, 28, 112, 136, 448):
             assert torch.equal(activation(rows[:count]), alone[:count])
     finally:

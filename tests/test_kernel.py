@@ -124,10 +124,12 @@ def test_weak_and_strong_scores_are_weighed_as_exactly(dice, strength):
     torch.testing.assert_close(answer[0], wanted, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("groups", [1, 3, 4])
-def test_a_query_has_the_same_bits_in_any_cut_and_on_any_number_of_threads(dice, threads, groups):
-    allocator = allocator_of(dice)
-    query = query_of(dice, 64, groups)
+@pytest.mark.parametrize(("groups", "dim"), [(1, 64), (3, 72), (4, 80)])
+def test_a_query_has_the_same_bits_in_any_cut_and_on_any_number_of_threads(
+    dice, threads, groups, dim
+):
+    allocator = allocator_of(dice, dim)
+    query = query_of(dice, 64, groups, dim)
     whole = step_of(allocator, [("b", 64, 64)], groups).answer(0, query, 0.1)
     for count, cuts in ((1, (1, 6, 25, 1, 31)), (3, (3, 29, 32)), (2, (33, 9, 22))):
         threads(count)
@@ -139,14 +141,28 @@ def test_a_query_has_the_same_bits_in_any_cut_and_on_any_number_of_threads(dice,
             assert torch.equal(step.answer(0, asked, 0.1)[0, 1:], whole[0, end - new : end])
 
 
-def test_what_is_behind_a_query_is_not_looked_at(dice):
-    allocator, query = allocator_of(dice), query_of(dice, 1)
-    step = step_of(allocator, [("b", 1, 40)])
+@pytest.mark.parametrize("width", [32, 0])
+def test_numbers_are_the_same_with_narrower_vectors(dice, monkeypatch, width):
+    from hermes_ui.generation import kernel, vectors  # noqa: PLC0415  # not on every machine
+
+    allocator, query = allocator_of(dice, 80), query_of(dice, 21, dim=80)
+    step = step_of(allocator, [("b", 21, 60)])
     before = step.answer(0, query, 0.1)
+    monkeypatch.setattr(vectors, "width", lambda: width)
+    monkeypatch.setattr(kernel, "_compiled", kernel._compiled.__wrapped__)
+
+    assert torch.equal(step.answer(0, query, 0.1), before)
+
+
+@pytest.mark.parametrize("new", [1, 4])
+def test_what_is_behind_a_query_is_not_looked_at(dice, new):
+    allocator, query = allocator_of(dice), query_of(dice, new)
+    step = step_of(allocator, [("b", new, 39 + new)])
+    before = step.answer(0, query, 0.1)[0, 0]
     for part in pages_of(allocator, 0):
         part[:, 1, 8:] = torch.nan
 
-    assert torch.equal(step.answer(0, query, 0.1), before)
+    assert torch.equal(step.answer(0, query, 0.1)[0, 0], before)
 
 
 @pytest.mark.parametrize("where", [0, 3, 31])

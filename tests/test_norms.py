@@ -54,10 +54,26 @@ def test_what_is_no_number_stays_none(rows):
     assert said[0, 5].isfinite().all()
 
 
+@pytest.mark.parametrize("odd", [torch.ones(2, 299), torch.ones(2, 300).bfloat16()])
+def test_other_rows_are_an_error(odd):
+    with pytest.raises(ValueError, match="no rows of 300 float32"):
+        norms.RowNorm(torch.ones(300), 1e-5)(odd)
+
+
 def test_only_norms_that_compute_the_same_are_replaced():
+    class Gated(LlamaRMSNorm):
+        def forward(self, rows, gate=None):
+            return super().forward(rows)
+
+    class Late(LlamaRMSNorm):
+        def forward(self, rows):
+            return self.weight * rows / (rows.pow(2).mean(-1, keepdim=True).sqrt() + 1e-6)
+
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
+            self.gated = Gated(64)
+            self.late = Late(64)
             self.first = weighted(LlamaRMSNorm(64))
             self.other = weighted(Gemma2RMSNorm(64))  # adds one to its weights
             self.narrow = LlamaRMSNorm(64).to(torch.bfloat16)
@@ -70,3 +86,5 @@ def test_only_norms_that_compute_the_same_are_replaced():
     assert isinstance(model.inner[0], norms.RowNorm)
     assert isinstance(model.other, Gemma2RMSNorm)
     assert isinstance(model.narrow, LlamaRMSNorm)
+    assert isinstance(model.gated, Gated)
+    assert isinstance(model.late, Late)

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -74,7 +74,6 @@ class Pools(Dataset[list[Batch]]):
         seed: The same seed gives the same pools.
         tokens: Of all pools together, about.
         batch_tokens: Of a batch at most, padding included, before they grow.
-        plan: Sets a corpus for the share of training that is done; the longest row in tokens.
     """
 
     def __init__(
@@ -83,10 +82,8 @@ class Pools(Dataset[list[Batch]]):
         seed: int,
         tokens: float,
         batch_tokens: int = BATCH_TOKENS,
-        plan: Callable[[Corpus, float], int] = curriculum,
     ) -> None:
         self.encoder, self.seed, self.batch_tokens = encoder, seed, batch_tokens
-        self.plan = plan
         self.count = max(1, round(tokens / POOL_TOKENS))
         self.size = tokens / self.count
 
@@ -98,7 +95,7 @@ class Pools(Dataset[list[Batch]]):
         mixed = self.seed * 1_000_003 + number
         corpus, rng = Corpus(mixed), random.Random(f"pool {mixed}")
         done = number / self.count
-        longest = self.plan(corpus, done)
+        longest = curriculum(corpus, done)
         rows = drawn(corpus, self.encoder, longest, self.size, rng)
         most = self.batch_tokens * (GROWN if done >= GROWN_AT else 1)
         return list(batches(rows, most, self.encoder.pad, rng))

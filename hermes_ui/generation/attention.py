@@ -58,7 +58,7 @@ class Step(ABC):
 
     @staticmethod  # noqa: B027  # most ask for nothing
     def prepare(model: nn.Module) -> None:
-        """What else such steps ask of a model. In place."""
+        """Make ready a model whose steps are all of this kind. In place."""
 
     @staticmethod
     @abstractmethod
@@ -98,7 +98,7 @@ class Step(ABC):
         """Make ready for a request whose pages are `table`."""
 
     def _of(self, layer: int) -> Tensor:
-        """(2, kv_heads, pages, tokens, head_dim) of one layer."""
+        """(2, kv_heads, pages, tokens, head_dim) of one layer, unless keys lie otherwise."""
         return self._cache[self._allocator.layer_indices.index(layer)]
 
 

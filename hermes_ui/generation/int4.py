@@ -14,7 +14,7 @@ import torch
 from numba import carray, cfunc, njit, types
 from torch import Tensor
 
-from hermes_ui.generation import openmp
+from hermes_ui.generation import openmp, vectors
 from hermes_ui.generation.int4_sums import CODES, GROUP, LANES, ZERO, sums_of
 from hermes_ui.generation.invariance import rounded
 from hermes_ui.generation.openmp import ENDLESS, FAST, pointer
@@ -34,12 +34,7 @@ CALL = np.dtype([(name, np.int64) for name in FIELDS])  # sizes, then addresses
 
 def is_available() -> bool:
     """Whether this CPU has the instructions, and PyTorch the threads that the kernel runs in."""
-    return _width() > 0 and openmp.is_available()
-
-
-def _width() -> int:
-    """Bytes of the vectors that PyTorch uses here; 0: they are too short."""
-    return {"AVX512": 64, "AVX2": 32}.get(torch.backends.cpu.get_cpu_capability(), 0)
+    return vectors.width() > 0 and openmp.is_available()
 
 
 class Packed4:
@@ -77,10 +72,9 @@ class Packed4:
         parts = (rows, whole, sums, sizes, self._codes, self._factors, self._scales, result)
         shape = (count, self.inputs, padded, groups, self.outputs)
         call = np.array((*shape, *(each.data_ptr() for each in parts)), dtype=CALL)
-        rounding, multiplying = _compiled(_width())
-        threads = torch.get_num_threads()
-        openmp.run(rounding, call.ctypes.data, min(threads, count))
-        openmp.run(multiplying, call.ctypes.data, threads)
+        rounding, multiplying = _compiled(vectors.width())
+        openmp.run(rounding, call.ctypes.data, openmp.team(count))
+        openmp.run(multiplying, call.ctypes.data, torch.get_num_threads())
         return result
 
 
@@ -112,7 +106,7 @@ def _rounded(exact: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _in_pairs(codes: Tensor) -> Tensor:
     """Two codes a byte, those of one vector and of the next: as the kernel reads them."""
-    first, second = codes.view(len(codes), -1, 2, _width()).unbind(2)
+    first, second = codes.view(len(codes), -1, 2, vectors.width()).unbind(2)
     return (first | second << 4).flatten(1)
 
 

@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from hermes_ui.generation.vectors import BYTE, INTEGER, SHORT, WORD, ask_for, in_all, load, same
+from hermes_ui.generation.vectors import BYTE, INTEGER, SHORT, WORD, ask_for, constant, load, splat
 
 GROUP = 128  # inputs that share a factor; with this many, sums fit sixteen bits
 LANES = 32  # factors, and sums of activations by group, are read so many at a time
@@ -58,7 +58,7 @@ class _Loop:
         self.bytes = ir.VectorType(BYTE, width)
         self.shorts = ir.VectorType(SHORT, width // 2)
         self.integers = ir.VectorType(INTEGER, width // 4)
-        zero = same(self.integers, 0)
+        zero = constant(self.integers, 0)
         self.totals = [cgutils.alloca_once_value(builder, zero) for _ in range(rows)]
 
     def multiply(
@@ -70,7 +70,7 @@ class _Loop:
             at = build.mul(loop.index, WORD(GROUP))
             parts = self._codes(build.add(codes, build.udiv(at, WORD(2))))
             factor = load(build, build.add(factors, build.mul(loop.index, WORD(2))), SHORT)
-            factor = in_all(build, factor, self.shorts.count)
+            factor = splat(build, factor, self.shorts.count)
             for number, total in enumerate(self.totals):
                 row = build.add(build.add(whole, build.mul(padded, WORD(number))), at)
                 products = [
@@ -88,7 +88,7 @@ class _Loop:
                 row = build.add(sums, build.mul(groups, WORD(2 * number)))
                 of_groups = self._load(row, self.shorts, loop.index)
                 excess = self._call(self.pairs, self.integers, factor, of_groups)
-                self._add(total, build.mul(excess, same(self.integers, -ZERO)))
+                self._add(total, build.mul(excess, constant(self.integers, -ZERO)))
 
     def results(self) -> list[Any]:
         """The sum of each row's total."""
@@ -97,11 +97,11 @@ class _Loop:
 
     def _codes(self, address: Any) -> list[Any]:
         """The codes of a group, in vectors of bytes: lower halves of some, then upper ones."""
-        build, mask, parts = self.builder, same(self.bytes, CODES - 1), []
+        build, mask, parts = self.builder, constant(self.bytes, CODES - 1), []
         ask_for(build, build.add(address, WORD(AHEAD)))
         for place in range(GROUP // (2 * self.width)):
             pairs = self._load(address, self.bytes, place)
-            moved = build.lshr(build.bitcast(pairs, self.shorts), same(self.shorts, 4))
+            moved = build.lshr(build.bitcast(pairs, self.shorts), constant(self.shorts, 4))
             parts += [build.and_(pairs, mask), build.and_(build.bitcast(moved, self.bytes), mask)]
         return parts
 

@@ -6,8 +6,9 @@ with 1 to 16 threads, 4 to 640 rows; 1 to 3 rows, and with several threads also 
 others). So a step is padded to such a number, and the layers are tried out once. int8 layers
 add up whole numbers, which is exact in any order: their steps are not padded.
 
-Activations are kept from being divided among threads (see `Uncut`). Layers of other kinds,
-such as the experts of a mixture, are not tried, and a model with them promises nothing.
+Activations are divided among threads between a CPU's vectors only (see `Uncut`). Layers of
+other kinds, such as the experts of a mixture, are not tried, and a model with them promises
+nothing.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from torch.nn.functional import pad
 
 ROWS = 4
 TRIED = (1, 2, 3, 4, 8, 12, 20, 64)  # rows
-UNCUT = 32_767  # numbers; more than that PyTorch divides among threads
+# How many numbers PyTorch gives a thread at least: of SiLU, and of its most costly functions.
+GRAIN, FINE_GRAIN = 32_768, 2_048
 VECTOR = 64  # numbers; a multiple of what any CPU takes at once
 ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
 
@@ -27,28 +29,34 @@ class Uncut(nn.Module):
     """An activation whose rows come out alike whatever other rows there are.
 
     PyTorch gives each thread an equal part, which may end inside of a CPU's vector; numbers
-    that do not fill one are computed by another exp, whose last bit may differ.
+    that do not fill one are computed by another exp, whose last bit may differ. Where that
+    would be, rows are computed a few at a time, which no thread shares.
     """
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
         self.activation = activation
+        self.is_coarse = isinstance(activation, nn.SiLU)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, rows, width) in and out."""
         width = x.shape[-1]
         padded = pad(x, (0, -width % VECTOR)) if width % VECTOR else x
-        if padded.is_contiguous() and _ends_with_vectors(padded.numel()):
+        if self.is_coarse and padded.is_contiguous() and _ends_with_vectors(padded.numel()):
             whole: Tensor = self.activation(padded)
             return whole[..., :width]
-        parts = torch.split(padded, max(1, UNCUT // padded.shape[-1]), dim=-2)
+        most = GRAIN if self.is_coarse else FINE_GRAIN
+        parts = torch.split(padded, max(1, (most - 1) // padded.shape[-1]), dim=-2)
         done = [self.activation(part) for part in parts]
         return (done[0] if len(done) == 1 else torch.cat(done, dim=-2))[..., :width]
 
 
 def _ends_with_vectors(numbers: int) -> bool:
-    """Whether each thread's part of so many is a multiple of `VECTOR`."""
-    parts = min(torch.get_num_threads(), -(-numbers // (UNCUT + 1)))
+    """Whether each thread's part of so many is a multiple of `VECTOR`.
+
+    As `at::parallel_for` divides what is done by `GRAIN`.
+    """
+    parts = min(torch.get_num_threads(), -(-numbers // GRAIN))
     return parts > 0 and -(-numbers // parts) % VECTOR == 0
 
 

@@ -17,16 +17,15 @@ import torch
 from numba import carray, cfunc, njit, types
 from torch import Tensor, nn
 
-from hermes_ui.generation import openmp
+from hermes_ui.generation import openmp, vectors
 from hermes_ui.generation.attention import Step
 from hermes_ui.generation.invariance import rounded
 from hermes_ui.generation.kernel_sums import NARROW, adding
 from hermes_ui.generation.norms import replace_norms
 from hermes_ui.generation.openmp import ENDLESS, FAST, pointer
-from hermes_ui.generation.vectors import as_bits, as_float, in_order, out_of_order
+from hermes_ui.generation.vectors import as_bits, as_float, from_order, in_order
 
 QUERIES = 8  # of a request that are answered together, at most
-COLUMNS = {"AVX512": 32, "AVX2": 16}  # that are added up together: two vectors
 NUMBERS = ("kv_heads", "groups", "dim", "page_tokens", "pages", "query_head", "query_token",
            "longest", "room", "runs", "query", "result", "cache", "plan", "scratch")  # fmt: skip
 # What a layer's call is told: sizes, strides of the query in numbers, and addresses.
@@ -55,8 +54,8 @@ def _softmax(scores: Any, scale: Any) -> None:
     most, odd = LEAST, np.int32(0)
     for i in range(len(scores)):
         most = max(most, in_order(scores[i]))
-        odd |= np.int32(scores[i] != scores[i])  # so is only what is no number
-    largest, total = out_of_order(most), NO_NUMBER if odd else ZERO
+        odd = np.int32(odd | np.int32(scores[i] != scores[i]))  # so is only what is no number
+    largest, total = from_order(most), NO_NUMBER if odd else ZERO
     for i in range(len(scores)):
         power = max((scores[i] - largest) * (scale * LOG2_E), SMALLEST)
         whole = np.floor(power)
@@ -86,14 +85,14 @@ def _pages(call: Any, run: Any) -> Any:
 @njit
 def _asked(call: Any, run: Any, head: Any, row: Any) -> Any:
     """Where the query of a row of a run begins, in numbers."""
-    group, token = row // run.count, row % run.count
+    token, group = row // call.groups, row % call.groups
     return (head * call.groups + group) * call.query_head + (run.token + token) * call.query_token
 
 
 @njit
 def _answered(call: Any, run: Any, head: Any, row: Any) -> Any:
     """Where the result of a row of a run begins, in numbers."""
-    group, token = row // run.count, row % run.count
+    token, group = row // call.groups, row % call.groups
     heads = call.kv_heads * call.groups
     return ((run.token + token) * heads + head * call.groups + group) * call.dim
 
@@ -113,17 +112,26 @@ def _score(call: Any, run: Any, head: Any, queries: Any, scores: Any, add: Any) 
 
 @njit(error_model="numpy")
 def _mix(call: Any, run: Any, head: Any, weights: Any, results: Any, add: Any) -> None:
-    """Add to the results of all queries the values by their weights."""
-    dim, size = call.dim, call.page_tokens
+    """Add to the results of all queries the values by their weights.
+
+    Where a query's text ends its values do: what is no number times zero would be none.
+    """
+    dim, size, groups = call.dim, call.page_tokens, call.groups
     behind_keys = 2 * call.kv_heads * call.pages * size * dim
     table, pages = _pages(call, run)
     for number in range(pages):
         page = _address(call, head, table[number])
         ahead = _address(call, head, table[min(number + 1, pages - 1)]) - page
-        of = weights.ctypes.data + 4 * number * size
-        used = min(size, run.place + run.count - number * size)
-        add(of, call.longest, page + behind_keys, dim, results.ctypes.data, dim,
-            call.groups * run.count, used, dim, ahead)  # fmt: skip
+        of, to = weights.ctypes.data + 4 * number * size, results.ctypes.data
+        seen = run.place + 1 - number * size  # of the page, by the run's first token
+        if seen >= size:
+            add(of, call.longest, page + behind_keys, dim, to, dim,
+                groups * run.count, size, dim, ahead)  # fmt: skip
+            continue
+        for token in range(max(0, 1 - seen), run.count):
+            row = token * groups
+            add(of + 4 * row * call.longest, call.longest, page + behind_keys, dim,
+                to + 4 * row * dim, dim, groups, min(size, seen + token), dim, ahead)  # fmt: skip
 
 
 @njit(error_model="numpy")
@@ -143,9 +151,8 @@ def _answer(call: Any, run: Any, head: Any, scratch: Any, add: Any) -> None:
     _score(call, run, head, queries, scores, add)
     for row in range(rows):
         first = row * longest
-        last = first + run.place + row % run.count + 1
+        last = first + run.place + row // call.groups + 1
         _softmax(scores[first:last], call.scale)
-        scores[last : first + end] = ZERO
     _mix(call, run, head, scores, results, add)
     for row in range(rows):
         to = _answered(call, run, head, row)
@@ -156,7 +163,7 @@ def _answer(call: Any, run: Any, head: Any, scratch: Any, add: Any) -> None:
 def _compiled() -> Any:
     """Answers the call at an address, in each of some threads. Compiles for seconds, once."""
     thread_number, thread_count = openmp.numbers()
-    add = adding(COLUMNS.get(torch.backends.cpu.get_cpu_capability(), NARROW))
+    add = adding(vectors.width() // 2 or NARROW)  # two vectors of numbers
 
     @cfunc(types.void(types.voidptr))
     def part(data: Any) -> None:
@@ -197,6 +204,7 @@ class KernelStep(Step):
 
     @staticmethod
     def prepare(model: nn.Module) -> None:
+        """Such models are of integers, where PyTorch's norms take a share that is felt."""
         replace_norms(model)
 
     @staticmethod

@@ -11,7 +11,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from hermes_ui.generation.vectors import FLOAT, INTEGER, SHORT, WORD, ask_for, in_all, load, same
+from hermes_ui.generation.vectors import FLOAT, INTEGER, SHORT, WORD, ask_for, constant, load, splat
 
 ROWS = (6, 3, 1)  # that are multiplied together, as many as there still are
 NARROW = 8  # columns that are added up together where no more are left
@@ -104,7 +104,7 @@ def _write(
         ask_for(build, build.add(at, ahead))
         for place, total in zip(lefts, totals, strict=True):
             number = load(build, _moved(build, place, loop.index, 1, 4), FLOAT)
-            product = build.fmul(in_all(build, number, columns), numbers, flags=FUSED)
+            product = build.fmul(splat(build, number, columns), numbers, flags=FUSED)
             build.store(build.fadd(build.load(total), product, flags=FUSED), total)
     for at, total in zip(results, totals, strict=True):
         build.store(build.load(total), build.inttoptr(at, vector.as_pointer()), align=4)
@@ -120,5 +120,5 @@ def _widened(build: Any, address: Any, columns: int) -> Any:
     """The bfloat16 numbers at an address as float32, of which they are the upper half."""
     integers = ir.VectorType(INTEGER, columns)
     narrow = load(build, address, ir.VectorType(SHORT, columns))
-    moved = build.shl(build.zext(narrow, integers), same(integers, 16))
+    moved = build.shl(build.zext(narrow, integers), constant(integers, 16))
     return build.bitcast(moved, ir.VectorType(FLOAT, columns))

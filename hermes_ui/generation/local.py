@@ -285,7 +285,10 @@ def _attention(model: Any) -> type[Step]:
         _log.warning("int8 attends slowly here, without numba: %s", first_line(error))
         return TiledStep
     _, width = kept_shape(model.config.get_text_config())
-    return kernel.KernelStep if kernel.is_available(width) else TiledStep
+    if kernel.is_available(width):
+        return kernel.KernelStep
+    _log.warning("int8 attends slowly here: its kernel takes Linux, and heads of 8 · n numbers")
+    return TiledStep
 
 
 def _attention_on_gpu(model: Any) -> type[Step]:

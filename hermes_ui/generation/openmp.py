@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from numba import types
 from numba.extending import intrinsic
 
@@ -42,6 +43,15 @@ def is_available() -> bool:
 def numbers() -> tuple[Callable[[], int], Callable[[], int]]:
     """What tells compiled code its thread's number, and how many there are."""
     return _library().omp_get_thread_num, _library().omp_get_num_threads
+
+
+def team(tasks: int) -> int:
+    """How many threads to take for so many tasks: all of PyTorch's, or one.
+
+    libgomp ends the threads that a team of some leaves idle, and the next one starts them anew.
+    """
+    threads = torch.get_num_threads()
+    return threads if tasks >= threads else 1
 
 
 def run(compiled: Any, call: int, threads: int) -> None:

@@ -1,4 +1,4 @@
-"""Threads that PyTorch computes in."""
+"""Work in a thread of its own, which takes those that PyTorch computed in with it."""
 
 import threading
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def in_own_thread(work: Callable[_P, _T]) -> Callable[_P, _T]:
             except BaseException as error:
                 result.set_exception(error)
 
-        thread = threading.Thread(target=run, name="hermes-load", daemon=True)
+        thread = threading.Thread(target=run, name="hermes-apart", daemon=True)
         thread.start()
         thread.join()
         return result.result()

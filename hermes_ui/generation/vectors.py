@@ -6,6 +6,7 @@ Of floats numba finds the largest one by one, of whole numbers in vectors: hence
 from typing import Any
 
 import numpy as np
+import torch
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -33,12 +34,15 @@ def as_bits(typing: Any, number: Any) -> Any:
 
 @njit
 def in_order(number: Any) -> Any:
-    """A whole number that is larger where the float32 is; see `out_of_order`."""
+    """A whole number that is larger where the float32 is; see `from_order`.
+
+    What is no number is larger than all, or smaller where its sign is set.
+    """
     return _turned(as_bits(number))
 
 
 @njit
-def out_of_order(bits: Any) -> Any:
+def from_order(bits: Any) -> Any:
     """The float32 of a whole number of `in_order`."""
     return as_float(np.uint32(_turned(bits)))
 
@@ -49,6 +53,11 @@ def _turned(bits: Any) -> Any:
     return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & MAGNITUDE))
 
 
+def width() -> int:
+    """Bytes of the vectors that PyTorch uses here: 64 or 32; 0: they are shorter."""
+    return {"AVX512": 64, "AVX2": 32}.get(torch.backends.cpu.get_cpu_capability(), 0)
+
+
 # In the loops below, `build` is an `IRBuilder`.
 
 
@@ -57,16 +66,16 @@ def load(build: Any, address: Any, kind: Any, align: int = 1) -> Any:
     return build.load(build.inttoptr(address, kind.as_pointer()), align=align)
 
 
-def same(kind: Any, value: int) -> Any:
+def constant(kind: Any, value: int) -> Any:
     """A constant with `value` in every lane."""
     return ir.Constant(kind, [value] * kind.count)
 
 
-def in_all(build: Any, value: Any, lanes: int) -> Any:
+def splat(build: Any, value: Any, lanes: int) -> Any:
     """`value` in every lane."""
     nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     first = build.insert_element(nothing, value, INTEGER(0))
-    return build.shuffle_vector(first, nothing, same(ir.VectorType(INTEGER, lanes), 0))
+    return build.shuffle_vector(first, nothing, constant(ir.VectorType(INTEGER, lanes), 0))
 
 
 def ask_for(build: Any, address: Any) -> None:
