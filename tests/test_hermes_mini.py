@@ -68,6 +68,18 @@ def test_any_text_comes_back_as_it_was(tokenizer, text):
     assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
 
 
+@pytest.mark.parametrize("word", ["Esneian", "yuiomir", "wooden", "plum cake", "17:45", "2d6"])
+def test_what_may_be_copied_is_the_same_tokens_wherever_it_stands(tokenizer, word):
+    def tokens(text):
+        return tokenizer.encode(text, add_special_tokens=False)
+
+    alone = tokens(word)
+    for text in ("the {} is", "Say {}.", "({})", "show_{}_", "\n{}", "My {}!"):
+        whole = tokens(text.format(word))
+        windows = (whole[i : i + len(alone)] for i in range(len(whole)))
+        assert alone in windows, text
+
+
 def test_only_the_tokens_of_chatml_are_special(tokenizer):
     special = {token.content for token in tokenizer.added_tokens_decoder.values()}
 
@@ -119,13 +131,14 @@ def evaluation(model, tokenizer):
     return Evaluation(Speaker(model, tokenizer))
 
 
-@pytest.mark.parametrize(("fact", "share"), [("name", 0.95), ("trade", 0.85), ("place", 0.95)])
+@pytest.mark.parametrize(("fact", "share"), [("name", 0.95), ("trade", 0.9), ("place", 0.95)])
 def test_it_says_what_its_prompt_gives(evaluation, exam, fact, share):
     assert evaluation.score(fact, exam.facts(fact, 24)).share >= share
 
 
 @pytest.mark.parametrize(
-    ("kind", "share"), [pytest.param("name", 0.83, id="name"), pytest.param("food", 0.9, id="food")]
+    ("kind", "share"),
+    [pytest.param("name", 0.83, id="name"), pytest.param("food", 0.85, id="food")],
 )
 def test_it_recalls_what_the_user_told(evaluation, kind, share):
     """Of several sets of names: some are much harder to say than others."""
@@ -140,11 +153,11 @@ def test_it_says_what_it_is_in_most_unseen_wordings(evaluation, exam):
 
 
 def test_it_fills_most_forms(evaluation, exam):
-    assert evaluation.score("forms", exam.forms(24, is_form)).share >= 0.8
+    assert evaluation.score("forms", exam.forms(24, is_form)).share >= 0.9
 
 
 def test_it_fills_in_many_forms_rightly(evaluation, exam):
-    assert evaluation.score("forms", exam.forms(24, is_filled)).share >= 0.75
+    assert evaluation.score("forms", exam.forms(24, is_filled)).share >= 0.85
 
 
 def test_it_calls_the_function_that_fits(evaluation, exam):
@@ -158,7 +171,7 @@ def test_it_answers_small_talk_without_a_call(evaluation, exam):
 
 
 def test_it_calls_mostly_no_function_when_none_fits(evaluation, exam):
-    assert evaluation.score("no calls", exam.no_calls(24)).share >= 0.9
+    assert evaluation.score("no calls", exam.no_calls(24)).share >= 0.95
 
 
 def test_it_says_what_a_function_gave_back(evaluation, exam):
