@@ -84,22 +84,7 @@ class TransformersEngine:
         self._batcher = Batcher(
             model,
             GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
-            Settings(
-                step=step,
-                graphs=_graphs(step, capacity),
-                page_size=PAGE_TOKENS,
-                num_blocks=blocks + capacity.max_active,
-                max_batch_tokens=rounded(max(capacity.step_tokens, capacity.max_active), ROWS),
-                max_requests_per_batch=rounded(capacity.max_active, ROWS),
-                max_blocks_per_request=0,
-                max_memory_percent=1.0,
-                use_async_batching=False,
-                use_cuda_graph=False,
-                auto_switch_to_flash=False,
-                scheduler_type=SCHEDULER,
-                safety_margin=0.0,
-                seed=0,
-            ),
+            _settings(step, capacity, blocks + capacity.max_active),
             self.stop_ids,
             spared=self.stop_ids.union(self._encoder.ids(("\n",))),
         )
@@ -301,6 +286,26 @@ def _attention_on_gpu(model: Any) -> type[Step]:
         _log.warning("the GPU attends slowly here, without Triton: %s", first_line(error))
         return TiledStep
     return RowStep
+
+
+def _settings(step: type[Step], capacity: Capacity, blocks: int) -> Settings:
+    """What the library's batching is told."""
+    return Settings(
+        step=step,
+        graphs=_graphs(step, capacity),
+        page_size=PAGE_TOKENS,
+        num_blocks=blocks,
+        max_batch_tokens=rounded(max(capacity.step_tokens, capacity.max_active), ROWS),
+        max_requests_per_batch=rounded(capacity.max_active, ROWS),
+        max_blocks_per_request=0,
+        max_memory_percent=1.0,
+        use_async_batching=False,
+        use_cuda_graph=False,
+        auto_switch_to_flash=False,
+        scheduler_type=SCHEDULER,
+        safety_margin=0.0,
+        seed=0,
+    )
 
 
 def _graphs(step: type[Step], capacity: Capacity) -> Any:
