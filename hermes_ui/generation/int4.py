@@ -131,6 +131,34 @@ def _round(x: Any, whole: Any, sums: Any) -> Any:
     return loudest / np.float32(STEPS)
 
 
+@njit
+def _multiply(call: Any, row: int, output: int, sums: Any) -> None:
+    """One output of the rows from `row` on, as many as `sums` adds up."""
+    sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
+    scales = carray(pointer(call.scales), (call.outputs,), np.float32)
+    result = carray(pointer(call.result), (call.rows * call.outputs,), np.float32)
+    totals = sums(
+        call.codes + output * (call.padded // 2),
+        call.factors + output * (call.groups * 2),
+        call.whole + row * call.padded,
+        call.sums + row * (call.groups * 2),
+        call.padded,
+        call.groups,
+    )
+    for i in range(len(totals)):
+        scale = sizes[row + i] * scales[output]
+        result[(row + i) * call.outputs + output] = np.float32(totals[i]) * scale
+
+
+@njit
+def _multiply_rows(call: Any, first: int, row: int, rows: int, sums: Any) -> Any:
+    """A task's outputs of so many rows at once, from `row` on; the row that comes next."""
+    for start in range(row, call.rows - rows + 1, rows):
+        for output in range(first, min(first + OUTPUTS, call.outputs)):
+            _multiply(call, start, output, sums)
+    return row + (call.rows - row) // rows * rows
+
+
 @functools.cache
 def _compiled(width: int) -> tuple[Any, Any]:
     """The kernel's halves: activations to whole numbers, and these times the matrix."""
@@ -152,38 +180,12 @@ def _compiled(width: int) -> tuple[Any, Any]:
                 sums[row * call.groups : (row + 1) * call.groups],
             )
 
-    @njit
-    def multiply(call: Any, row: int, output: int, sums: Any) -> None:
-        """One output of the rows from `row` on, as many as `sums` adds up."""
-        sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
-        scales = carray(pointer(call.scales), (call.outputs,), np.float32)
-        result = carray(pointer(call.result), (call.rows * call.outputs,), np.float32)
-        totals = sums(
-            call.codes + output * (call.padded // 2),
-            call.factors + output * (call.groups * 2),
-            call.whole + row * call.padded,
-            call.sums + row * (call.groups * 2),
-            call.padded,
-            call.groups,
-        )
-        for i in range(len(totals)):
-            scale = sizes[row + i] * scales[output]
-            result[(row + i) * call.outputs + output] = np.float32(totals[i]) * scale
-
-    @njit
-    def multiply_rows(call: Any, first: int, row: int, rows: int, sums: Any) -> Any:
-        """A task's outputs of so many rows at once, from `row` on; the row that comes next."""
-        for start in range(row, call.rows - rows + 1, rows):
-            for output in range(first, min(first + OUTPUTS, call.outputs)):
-                multiply(call, start, output, sums)
-        return row + (call.rows - row) // rows * rows
-
     @cfunc(types.void(types.voidptr))
     def multiplying(data: Any) -> None:
         call = carray(data, (1,), CALL)[0]
         for first in range(thread_number() * OUTPUTS, call.outputs, thread_count() * OUTPUTS):
-            row = multiply_rows(call, first, 0, many, sums_of_many)
-            row = multiply_rows(call, first, row, some, sums_of_some)
-            multiply_rows(call, first, row, one, sums_of_one)
+            row = _multiply_rows(call, first, 0, many, sums_of_many)
+            row = _multiply_rows(call, first, row, some, sums_of_some)
+            _multiply_rows(call, first, row, one, sums_of_one)
 
     return rounding, multiplying

@@ -76,10 +76,17 @@ def _address(call: Any, head: Any, page: Any) -> Any:
 
 
 @njit
-def _pages(call: Any, run: Any) -> Any:
-    """The numbers of a run's pages, and how many it reads."""
+def _table(call: Any, run: Any) -> Any:
+    """The numbers of the pages that a run reads."""
     count = (run.place + run.count + call.page_tokens - 1) // call.page_tokens
-    return carray(pointer(run.table), (count,), np.int64), count
+    return carray(pointer(run.table), (count,), np.int64)
+
+
+@njit
+def _page(call: Any, head: Any, table: Any, number: Any) -> Any:
+    """Where the keys of a head in a run's page begin, and how far behind lie those of the next."""
+    page = _address(call, head, table[number])
+    return page, _address(call, head, table[min(number + 1, len(table) - 1)]) - page
 
 
 @njit
@@ -101,10 +108,9 @@ def _answered(call: Any, run: Any, head: Any, row: Any) -> Any:
 def _score(call: Any, run: Any, head: Any, queries: Any, scores: Any, add: Any) -> None:
     """Add to the scores of all queries their products with all keys."""
     dim, size = call.dim, call.page_tokens
-    table, pages = _pages(call, run)
-    for number in range(pages):
-        page = _address(call, head, table[number])
-        ahead = _address(call, head, table[min(number + 1, pages - 1)]) - page
+    table = _table(call, run)
+    for number in range(len(table)):
+        page, ahead = _page(call, head, table, number)
         to = scores.ctypes.data + 4 * number * size
         add(queries.ctypes.data, dim, page, size, to, call.longest,
             call.groups * run.count, dim, size, ahead)  # fmt: skip
@@ -118,10 +124,9 @@ def _mix(call: Any, run: Any, head: Any, weights: Any, results: Any, add: Any) -
     """
     dim, size, groups = call.dim, call.page_tokens, call.groups
     behind_keys = 2 * call.kv_heads * call.pages * size * dim
-    table, pages = _pages(call, run)
-    for number in range(pages):
-        page = _address(call, head, table[number])
-        ahead = _address(call, head, table[min(number + 1, pages - 1)]) - page
+    table = _table(call, run)
+    for number in range(len(table)):
+        page, ahead = _page(call, head, table, number)
         of, to = weights.ctypes.data + 4 * number * size, results.ctypes.data
         seen = run.place + 1 - number * size  # of the page, by the run's first token
         if seen >= size:
@@ -138,7 +143,7 @@ def _mix(call: Any, run: Any, head: Any, weights: Any, results: Any, add: Any) -
 def _answer(call: Any, run: Any, head: Any, scratch: Any, add: Any) -> None:
     """A run of queries of one request, for one head of keys."""
     dim, longest, rows = call.dim, call.longest, call.groups * run.count
-    end = _pages(call, run)[1] * call.page_tokens
+    end = len(_table(call, run)) * call.page_tokens
     query = carray(pointer(call.query), (ENDLESS,), np.float32)
     result = carray(pointer(call.result), (ENDLESS,), np.float32)
     queries, results = scratch[: rows * dim], scratch[rows * dim : 2 * rows * dim]
@@ -233,9 +238,13 @@ class KernelStep(Step):
         cache, runs = self._of(layer), self._planned
         _, heads, tokens, dim = query.shape
         _, kv_heads, pages, size, kept_dim = cache.shape
-        groups, odd = divmod(heads, kv_heads)
-        odd |= dim % NARROW or size % NARROW
-        if odd or dim != kept_dim or (query.dtype, cache.dtype) != (torch.float32, torch.bfloat16):
+        groups = heads // kv_heads
+        is_odd = heads % kv_heads or dim % NARROW or size % NARROW
+        if (
+            is_odd
+            or dim != kept_dim
+            or (query.dtype, cache.dtype) != (torch.float32, torch.bfloat16)
+        ):
             raise ValueError(f"no query of {tuple(query.shape)}, {query.dtype} for this cache")
         if query.stride(-1) != 1:
             query = query.contiguous()
