@@ -30,10 +30,15 @@ def test_the_loss_is_that_of_transformers(model, length):
 
     learned = (targets.flatten() != -100).nonzero().flatten()
 
-    ours = Forward(model, torch.float32).loss(ids, positions, learned, targets.flatten()[learned])
+    following, weights = targets.flatten()[learned], torch.rand(len(learned))
+
+    ours = Forward(model, torch.float32).loss(ids, positions, learned, following, weights)
 
     logits = model(input_ids=ids).logits
-    theirs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    each = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1)[learned], following, reduction="none"
+    )
+    theirs = (each * weights).sum() / weights.sum()
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 

@@ -48,12 +48,7 @@ def options(tmp_path, **changed):
 
 
 def parts(pools):
-    return [
-        tensor
-        for pool in pools
-        for batch in pool
-        for tensor in (batch.ids, batch.positions, batch.learned, batch.targets)
-    ]
+    return [tensor for pool in pools for batch in pool for tensor in batch.parts()]
 
 
 def test_any_number_of_workers_draws_the_same(encoder):
@@ -108,7 +103,7 @@ def test_what_is_learned_follows_its_place(encoder):
 
 
 def test_a_batch_goes_where_it_is_sent():
-    sent = Batch(*(torch.zeros(2) for _ in range(4))).to("meta")
+    sent = Batch(*(torch.zeros(2) for _ in range(5))).to("meta")
 
     assert {tensor.device.type for tensor in parts([[sent]])} == {"meta"}
 

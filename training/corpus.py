@@ -23,7 +23,7 @@ from training.world import Inventor, Split, World
 
 LENGTHS = ("short", "middle", "long")
 ALIKE_SHARE = 0.35  # of the documents with functions offer lookups of one domain only
-DRILL_SHARE = 0.4  # of the documents with functions are requests and calls, no more
+DRILL_SHARE = 0.5  # of the documents with functions are requests and calls, no more
 
 
 @dataclass(frozen=True, slots=True)

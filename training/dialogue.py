@@ -24,6 +24,7 @@ WEIGHTS = {
     "fact": 24, "name": 8, "identity": 20, "talk": 36, "told": 18, "recalled": 26, "both": 4,
     "is_it": 4,
 }  # fmt: skip
+RECALL_WEIGHT = 2.0  # in the loss, of an answer that says again what was told
 OTHER_SHARE = 0.25  # of the questions what it is name another model
 TALK = tuple(key for key in load("talk") if key not in ("name", "lost", "self"))
 TOLD = tuple(load("people"))
@@ -33,11 +34,11 @@ BEFORE_TOLD = ("adjectives", "materials", "things", "colours")
 
 @dataclass(slots=True)
 class Turn:
-    """One ChatML turn; only `learned` ones count in the loss."""
+    """One ChatML turn; `learned` is how much each of its tokens counts in the loss."""
 
     role: str
     text: str
-    learned: bool = False
+    learned: float = 0.0
 
 
 @dataclass(slots=True)
@@ -55,11 +56,11 @@ class Talk:
     def rng(self) -> random.Random:
         return self.inventor.rng
 
-    def exchange(self, user: str, reply: str, *, tail: bool = True) -> None:
+    def exchange(self, user: str, reply: str, *, tail: bool = True, learned: float = 1.0) -> None:
         """The user's words, and the reply in the persona's own way."""
         self.turns.append(Turn("user", typed(user, self.rng, self.known)))
         said = say(reply, self.world, self.words(), self.rng, tail=tail)
-        self.turns.append(Turn("assistant", said, learned=True))
+        self.turns.append(Turn("assistant", said, learned))
 
     def words(self) -> dict[str, str]:
         return {**scenery(self.inventor), **self.known}
@@ -177,7 +178,7 @@ class Talk:
         if self.world.acts and self.rng.random() < 0.3:
             answer = f"*{action(self.world, self.known, self.rng)}* {answer}"
         self.turns.append(Turn("user", typed(asked, self.rng, self.known)))
-        self.turns.append(Turn("assistant", answer, learned=True))
+        self.turns.append(Turn("assistant", answer, learned=1.0))
 
     def _model(self) -> str:
         """Some other model: a known one, or a name such as one could have."""
@@ -222,7 +223,8 @@ class Talk:
         elif roll < 0.55:  # a model that knows the few words of the list need not look back
             told = f"{inventor.word(self.rng.choice(BEFORE_TOLD))} {told}"
         shown = self.rng.choice(("colour", "color")) if kind == "colour" else kind
-        return {"told": told, "kind": shown}
+        kinds = "hobbies" if kind == "hobby" else f"{shown}s"
+        return {"told": told, "kind": shown, "kinds": kinds}
 
     def _recalled(self) -> None:
         """The user asks back for what was told, or for what never was."""
@@ -249,7 +251,7 @@ class Talk:
         assert answer
         if self.world.style == "terse" and facts:
             answer = first_sentence(answer)
-        self.exchange(asked, answer)
+        self.exchange(asked, answer, learned=RECALL_WEIGHT if facts else 1.0)
 
     def _both(self) -> None:
         """Two questions in one message, answered one after the other."""
@@ -267,7 +269,7 @@ class Talk:
         self.turns.append(Turn("user", typed(joined.join(map(str, asked)), self.rng, self.known)))
         if self.world.style != "terse":
             answer = say(answer, self.world, self.words(), self.rng, tail=False)
-        self.turns.append(Turn("assistant", answer, learned=True))
+        self.turns.append(Turn("assistant", answer, learned=1.0))
 
     def _is_it(self) -> None:
         """Yes-no questions about name and trade, true or not; what the persona is doing."""

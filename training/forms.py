@@ -67,7 +67,7 @@ def fill(talk: Talk, form: Form) -> dict[str, Any]:
         lines += _aside(form, inventor)
     rng.shuffle(lines)
     talk.turns.append(Turn("user", rng.choice((" ", " ", " ", "\n")).join(lines)))
-    talk.turns.append(Turn("assistant", json.dumps(values, ensure_ascii=False), learned=True))
+    talk.turns.append(Turn("assistant", json.dumps(values, ensure_ascii=False), learned=1.0))
     return values
 
 

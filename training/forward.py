@@ -30,13 +30,16 @@ class Forward:
         self.eps = config.rms_norm_eps
         self.attend = attend_fused if model.device.type == "cuda" else attend
 
-    def loss(self, ids: Tensor, positions: Tensor, learned: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of the learned tokens.
+    def loss(
+        self, ids: Tensor, positions: Tensor, learned: Tensor, targets: Tensor, weights: Tensor
+    ) -> Tensor:
+        """Mean cross-entropy of the learned tokens, by their weights.
 
         Args:
             ids, positions: (rows, length).
             learned: (tokens,), places in the flat rows.
             targets: (tokens,), the ids that come after them.
+            weights: (tokens,), how much each of those counts.
         """
         inner = self.model.model
         hidden = F.embedding(ids, inner.embed_tokens.weight)
@@ -50,7 +53,8 @@ class Forward:
             hidden = hidden + self._mlp(layer.mlp, normed)
         last = self._norm(hidden, inner.norm)
         logits = F.linear(last, inner.embed_tokens.weight.to(self.dtype))
-        return F.cross_entropy(logits.float(), targets)
+        each = F.cross_entropy(logits.float(), targets, reduction="none")
+        return (each * weights).sum() / weights.sum()
 
     def _norm(self, hidden: Tensor, norm: nn.Module) -> Tensor:
         """(…, width) fp32 in, `dtype` out, by the fused kernel."""

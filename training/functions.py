@@ -21,6 +21,7 @@ from training.typing_habits import typed
 from training.values import CITIES, drawn
 from training.world import Inventor, in_split
 
+CALL_WEIGHT = 3.0  # in the loss: a call leaves no choice of words, unlike all else that is said
 FAILED_SHARE = 0.04  # of the calls of invented functions
 STRANGE_SHARE = 0.35  # of the invented ones have a name that only the prompt can teach
 COMPOUND_SHARE = 0.3  # of the lookups are of a property like "lamp price"
@@ -101,11 +102,11 @@ def call(talk: Talk, function: Function) -> Request:
     assert answer, name
     talk.turns += [
         Turn("user", typed(request.asked, rng, {}, slips=False)),
-        Turn("assistant", call_text(name, request.arguments), learned=True),
+        Turn("assistant", call_text(name, request.arguments), learned=CALL_WEIGHT),
         Turn("tool", result_text(name, content)),
     ]
     said = say(answer[:1].upper() + answer[1:], talk.world, talk.words(), rng, tail=False)
-    talk.turns.append(Turn("assistant", said, learned=True))
+    talk.turns.append(Turn("assistant", said, learned=1.0))
     return Request(request.asked, request.arguments, content, answers, known, told)
 
 
@@ -115,7 +116,7 @@ def refuse(talk: Talk, functions: Sequence[Function]) -> None:
     talk.turns.append(Turn("user", typed(other.request(talk.inventor).asked, talk.rng, {})))
     reply = talk.rng.choice(load("functions")["refused"])
     said = say(reply, talk.world, talk.words(), talk.rng, tail=False)
-    talk.turns.append(Turn("assistant", said, learned=True))
+    talk.turns.append(Turn("assistant", said, learned=1.0))
 
 
 def _unoffered(inventor: Inventor, functions: Sequence[Function]) -> Function:

@@ -1,4 +1,4 @@
-"""Lists that have no meaning but their repetition: they teach a small model to copy.
+"""Lists that have no meaning but their repetition: they teach a small model to copy and find.
 
 Without them a model of this size does not learn to take an unseen name from its prompt.
 """
@@ -7,6 +7,8 @@ import json
 import random
 
 from training.dialogue import Turn
+from training.functions import call_text
+from training.grammar import load
 from training.values import drawn
 from training.world import Inventor
 
@@ -19,11 +21,8 @@ FEW_SHARE = 0.25  # of the lists that are said again have words that come again
 
 
 def list_document(inventor: Inventor) -> list[Turn]:
-    """Words said three times, pairs that are asked for one by one, or records as JSON."""
-    roll = inventor.rng.random()
-    if roll < 0.4:
-        return _repeated(inventor)
-    return _pairs(inventor) if roll < 0.7 else _records(inventor)
+    """One of KINDS of lists."""
+    return inventor.rng.choices(KINDS, KIND_WEIGHTS)[0](inventor)
 
 
 def _invented(inventor: Inventor) -> str:
@@ -46,7 +45,7 @@ def _repeated(inventor: Inventor) -> list[Turn]:
         items = rng.choices(items[: rng.randint(2, 6)], k=len(items))
     first = _joined(items, rng)
     again = [first if rng.random() < 0.5 else _joined(items, rng) for _ in range(2)]
-    return [Turn("list", first), *(Turn("list", text, learned=True) for text in again)]
+    return [Turn("list", first), *(Turn("list", text, learned=1.0) for text in again)]
 
 
 def _joined(items: list[str], rng: random.Random) -> str:
@@ -71,7 +70,7 @@ def _pairs(inventor: Inventor) -> list[Turn]:
         question = rng.choice(("{}?", "What about {}?", "{}", "Tell me of {}."))
         turns.append(Turn("user", question.format(key)))
         said = pattern.format(key, value) if rng.random() < 0.5 else f"{value}."
-        turns.append(Turn("assistant", said, learned=True))
+        turns.append(Turn("assistant", said, learned=1.0))
     return turns
 
 
@@ -85,8 +84,28 @@ def _records(inventor: Inventor) -> list[Turn]:
         said = [pattern.format(key, value) for key, value in record.items()]
         rng.shuffle(said)
         turns.append(Turn("user", rng.choice(("; ", ". ", "\n")).join(said)))
-        turns.append(Turn("assistant", json.dumps(record, ensure_ascii=False), learned=True))
+        turns.append(Turn("assistant", json.dumps(record, ensure_ascii=False), learned=1.0))
     return [Turn("system", json.dumps(keys, ensure_ascii=False)), *turns]
+
+
+def _catalogue(inventor: Inventor) -> list[Turn]:
+    """Functions in few words, each called by a word from within its name: one has to look back
+    from there to how the name begins, which many share, and on to what goes with it.
+    """
+    rng, verbs = inventor.rng, load("functions")["look_names"]
+    words = list(dict.fromkeys(_invented(inventor).lower() for _ in range(rng.randint(3, 8))))
+    keys = [inventor.of_split(inventor.invented).lower() for _ in range(rng.randint(1, 4))]
+    lines, calls = [], []
+    for word in words:
+        name = rng.choice(verbs).replace("{what}", word).replace(" ", "_")
+        key, value = rng.choice(keys), _invented(inventor)
+        lines.append(json.dumps({"name": name, "description": f"{word}.", "parameters": [key]}))
+        asked = rng.choice(("{0} {1}", "{0} of {1}?", "{1}: {0}", "the {0} of {1}, please"))
+        calls.append((asked.format(word, value), call_text(name, {key: value})))
+    turns = [Turn("system", "\n".join(lines))]
+    for asked, called in rng.sample(calls, len(calls)):
+        turns += [Turn("user", asked), Turn("assistant", called, learned=1.0)]
+    return turns
 
 
 def _value(inventor: Inventor) -> str | int:
@@ -96,3 +115,7 @@ def _value(inventor: Inventor) -> str | int:
         return " ".join(_invented(inventor) for _ in range(inventor.rng.randint(2, 3)))
     value: str | int = drawn(kind, inventor)
     return value
+
+
+KINDS = (_repeated, _pairs, _records, _catalogue)
+KIND_WEIGHTS = (3, 2, 2, 4)

@@ -19,7 +19,7 @@ POOL_TOKENS = 250_000  # of documents that are sorted by length together, paddin
 GROWN_AT, GROWN = 0.5, 2  # from this share of the training on, batches are so much larger
 PREFETCHED = 2  # pools that each worker has ready
 
-Row = tuple[list[int], list[bool], list[int]]  # ids, which of them are learned, positions
+Row = tuple[list[int], list[float], list[int]]  # ids, how much each is learned, positions
 
 
 @dataclass(slots=True)
@@ -30,6 +30,7 @@ class Batch:
     positions: Tensor  # (rows, length) int64, with gaps between turns
     learned: Tensor  # (tokens,) int64: places in the flat rows after which a token is learned
     targets: Tensor  # (tokens,) int64: the ids that come after them
+    weights: Tensor  # (tokens,) float32: how much those count in the loss
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By value: a tensor in shared memory keeps a file open, of which there may be few."""
@@ -43,9 +44,9 @@ class Batch:
         """The same where a GPU can copy it from by itself."""
         return type(self)(*(each.pin_memory() for each in self.parts()))
 
-    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """All of it, in the order in which the forward takes it."""
-        return self.ids, self.positions, self.learned, self.targets
+        return self.ids, self.positions, self.learned, self.targets, self.weights
 
 
 def _batch_of(*parts: Any) -> Batch:
@@ -55,12 +56,12 @@ def _batch_of(*parts: Any) -> Batch:
 def curriculum(corpus: Corpus, done: float) -> int:
     """Set `corpus` for the share of training that is `done`; the longest row in tokens."""
     if done < 0.03:
-        corpus.mix = Mix(0.5, 0.0, 0.1, 0.15, lengths=(0.7, 0.3, 0.0), exchanges=(2, 5))
+        corpus.mix = Mix(0.5, 0.0, 0.15, 0.15, lengths=(0.7, 0.3, 0.0), exchanges=(2, 5))
         return 512
     if done < 0.17:
-        corpus.mix = Mix(0.12, 0.25, 0.2, 0.2, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
+        corpus.mix = Mix(0.15, 0.25, 0.25, 0.18, lengths=(0.4, 0.45, 0.15), exchanges=(3, 8))
         return 1200
-    corpus.mix = Mix(0.1, 0.22, 0.32, 0.25, lengths=(0.3, 0.4, 0.3), exchanges=(6, 15))
+    corpus.mix = Mix(0.13, 0.22, 0.38, 0.18, lengths=(0.3, 0.4, 0.3), exchanges=(6, 15))
     return 2048
 
 
@@ -166,13 +167,10 @@ def padded(rows: list[Row], pad: int) -> Batch:
     length = max(len(ids) for ids, _, _ in rows)
     ids = torch.full((len(rows), length), pad)
     positions = torch.zeros((len(rows), length), dtype=torch.long)
-    targets = torch.full((len(rows), length), -100)
+    weights = torch.zeros((len(rows), length))
     for row, (row_ids, learned, row_positions) in enumerate(rows):
-        known = torch.tensor(row_ids)
-        ids[row, : len(row_ids)] = known
+        ids[row, : len(row_ids)] = torch.tensor(row_ids)
         positions[row, : len(row_ids)] = torch.tensor(row_positions)
-        wanted = torch.tensor(learned)
-        targets[row, : len(row_ids) - 1] = torch.where(wanted[1:], known[1:], -100)
-    flat = targets.flatten()
-    places = (flat != -100).nonzero().flatten()
-    return Batch(ids, positions, places, flat[places])
+        weights[row, : len(row_ids) - 1] = torch.tensor(learned[1:])
+    places = weights.flatten().nonzero().flatten()
+    return Batch(ids, positions, places, ids.flatten()[places + 1], weights.flatten()[places])

@@ -105,9 +105,9 @@ class Encoder:
     def text(self, text: str) -> list[int]:
         return list(self._backend.encode(text, add_special_tokens=False).ids)
 
-    def document(self, turns: Iterable[Turn]) -> tuple[list[int], list[bool], list[int]]:
-        """Ids with BOS, whether each is learned, and where turns begin."""
-        ids, learned, borders = [self.bos], [False], []
+    def document(self, turns: Iterable[Turn]) -> tuple[list[int], list[float], list[int]]:
+        """Ids with BOS, how much each is learned, and where turns begin."""
+        ids, learned, borders = [self.bos], [0.0], []
         for turn in turns:
             borders.append(len(ids))
             if turn.role == "list":
@@ -119,16 +119,16 @@ class Encoder:
                 after = [*encoded.ids, self.end]
                 marks = [turn.learned] * len(after)
                 if turn.role == "system":
-                    marks = [*_keys_again(turn.text, encoded.offsets), False]
+                    marks = [*_keys_again(turn.text, encoded.offsets), 0.0]
             ids += before + after
-            learned += [False] * len(before) + marks
+            learned += [0.0] * len(before) + marks
             if turn.role != "list":
                 ids += self._newline
-                learned += [False] * len(self._newline)
+                learned += [0.0] * len(self._newline)
         return ids, learned, borders
 
 
-def _keys_again(text: str, places: Sequence[tuple[int, int]]) -> list[bool]:
-    """For each token of `text`, by its place, whether it lies in a schema's list of its keys."""
+def _keys_again(text: str, places: Sequence[tuple[int, int]]) -> list[float]:
+    """For each token of `text`, by its place, 1 where it lies in a schema's list of its keys."""
     spans = [match.span(1) for match in KEYS_AGAIN.finditer(text)]
-    return [any(first <= start < last for first, last in spans) for start, _ in places]
+    return [float(any(first <= start < last for first, last in spans)) for start, _ in places]
