@@ -193,6 +193,24 @@ def test_what_a_record_holds_stands_in_the_text():
     assert seen > 10
 
 
+def test_what_a_catalogue_is_asked_for_it_calls_with_what_goes_with_it():
+    source, seen = Inventor(random.Random(5)), 0
+    for _ in range(60):
+        turns = list_document(source)
+        if not turns[0].text.startswith('{"name"'):
+            continue
+        listed = {each["name"]: each for each in map(json.loads, turns[0].text.splitlines())}
+        for asked, said in pairwise(turns):
+            for name, arguments in parsed_calls(said.text) or ():
+                ((key, value),) = arguments.items()
+                assert listed[name]["parameters"] == [key]
+                assert listed[name]["description"].rstrip(".") in asked.text
+                assert value in asked.text
+                seen += 1
+
+    assert seen > 50
+
+
 def test_it_denies_to_be_another_model():
     source, denied = Inventor(random.Random(5)), 0
     for _ in range(200):
