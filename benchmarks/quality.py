@@ -39,7 +39,7 @@ def held_out(tokenizer: Any, count: int, longest: int) -> list[Document]:
     while len(documents) < count:
         ids, learned, _ = encoder.document(next(corpus))
         if any(learned[1:longest]):
-            documents.append((torch.tensor([ids[:longest]]), torch.tensor(learned[1:longest])))
+            documents.append((torch.tensor([ids[:longest]]), torch.tensor(learned[1:longest]) > 0))
     return documents
 
 
