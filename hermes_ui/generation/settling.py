@@ -73,7 +73,8 @@ class Settling:
     Args:
         dtype: Of the activations between the layers.
         split_above: See `SPLIT_ABOVE`; infinite: every layer is plain.
-        is_coarse: Weights have 4 bits where that does; not in the layer that ends in logits.
+        is_coarse: Weights have 4 bits where that does. In the layer that ends in logits they
+            have 8 as well, for the likeliest.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Settling:
         self._split_above = split_above
         self._is_coarse = is_coarse
         self._head: nn.Module | None = None
+        self._tied: Int8Embedding | None = None  # the embedding, where its weights are the head's
         self._forms = Forms()
 
     @torch.no_grad()
@@ -118,22 +120,25 @@ class Settling:
         weight = layer.weight
         assert isinstance(weight, Tensor)
         if isinstance(layer, nn.Embedding):
-            settled: nn.Module = Int8Embedding(weight, self._dtype)
+            settled: nn.Module = (embedding := Int8Embedding(weight, self._dtype))
+            if self._head is not None and self._head.weight is weight:
+                self._tied = embedding
         else:
             rows = x.reshape(-1, x.shape[-1]).float()
             bias = layer.bias if isinstance(layer.bias, Tensor) else None
-            form = self._form(weight, rows, self._is_coarse and layer is not self._head)
-            settled = Int8Linear(weight, bias, bits=self._bits, **form)
+            settled = linear = Int8Linear(weight, bias, bits=self._bits, **self._form(weight, rows))
+            if linear.is_coarse and layer is self._head:
+                settled = _shortlist(linear, self._tied or Int8Embedding(weight, self._dtype))
         self._reading.done_with(weight)
         return settled
 
-    def _form(self, weight: Tensor, rows: Tensor, is_coarse: bool) -> dict[str, Any]:
+    def _form(self, weight: Tensor, rows: Tensor) -> dict[str, Any]:
         """The cheapest form whose error is small enough, as arguments of `Int8Linear`."""
         step = max(1, weight.shape[0] // SAMPLE)
         sample = weight[::step].float()
         form: dict[str, Any] = {}
         error = torch.inf
-        if is_coarse:
+        if self._is_coarse:
             form, error = self._best(sample, rows, COARSE_BELOW, is_coarse=True)
         if error > COARSE_BELOW:
             form, error = self._best(sample, rows, self._split_above)
@@ -181,6 +186,12 @@ def text_ids(tokenizer: Any, longest: int) -> list[int]:
     """The ids of the built-in text, as a prompt starts: BOS first where the model wants one."""
     ids: list[int] = tokenizer(TEXT)["input_ids"]
     return ids[: min(TEXT_TOKENS, longest)]
+
+
+def _shortlist(coarse: Int8Linear, fine: Int8Embedding) -> nn.Module:
+    from hermes_ui.generation.shortlist import ShortlistHead  # noqa: PLC0415  # as `int4`
+
+    return ShortlistHead(coarse, fine)
 
 
 def _eligible(model: Any) -> list[tuple[str, nn.Module]]:

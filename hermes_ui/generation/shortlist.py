@@ -1,0 +1,85 @@
+"""Logits in two steps: all of them of weights of 4 bits, then the largest again of 8.
+
+The layer that ends in logits is the largest of a model, and of its outputs only those count
+that have a chance to be said. A row's shortlist and its numbers depend on that row alone.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from numba import carray, cfunc, njit, types
+from torch import Tensor, nn
+
+from hermes_ui.generation import openmp
+from hermes_ui.generation.openmp import ENDLESS, FAST, pointer
+from hermes_ui.generation.quantize import Int8Embedding, Int8Linear
+
+LISTED = 512  # of a row's outputs
+FIELDS = ("rows", "width", "listed", "x", "ids", "codes", "scales", "result")
+CALL = np.dtype([(name, np.int64) for name in FIELDS])  # sizes, then addresses
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _product(x: Any, codes: Any) -> Any:
+    total = np.float32(0)
+    for i in range(len(x)):
+        total += x[i] * np.float32(codes[i])
+    return total
+
+
+@functools.cache
+def _compiled() -> Any:
+    """Works out the listed outputs of the call at an address, in each of some threads."""
+    thread_number, thread_count = openmp.numbers()
+
+    @cfunc(types.void(types.voidptr))
+    def part(data: Any) -> None:
+        call = carray(data, (1,), CALL)[0]
+        x = carray(pointer(call.x), (ENDLESS,), np.float32)
+        ids = carray(pointer(call.ids), (ENDLESS,), np.int64)
+        codes = carray(pointer(call.codes), (ENDLESS,), np.int8)
+        scales = carray(pointer(call.scales), (ENDLESS,), np.float32)
+        result = carray(pointer(call.result), (ENDLESS,), np.float32)
+        for place in range(thread_number(), call.rows * call.listed, thread_count()):
+            row, output = place // call.listed, ids[place]
+            own = x[row * call.width : (row + 1) * call.width]
+            weights = codes[output * call.width : (output + 1) * call.width]
+            result[place] = _product(own, weights) * scales[output]
+
+    return part
+
+
+class ShortlistHead(nn.Module):
+    """Stands in for the `nn.Linear` that ends in logits.
+
+    Args:
+        coarse: All outputs, of weights of 4 bits.
+        fine: The weights of the outputs once more, in 8 bits; where a model's weights are tied,
+            its embedding, which then takes no memory of its own.
+    """
+
+    def __init__(self, coarse: Int8Linear, fine: Int8Embedding) -> None:
+        super().__init__()
+        self.coarse, self.fine = coarse, fine
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, width) → (…, outputs), in the dtype of `x`."""
+        rows = x.reshape(-1, x.shape[-1]).float().contiguous()
+        logits: Tensor = self.coarse(rows)
+        ids = logits.topk(min(LISTED, logits.shape[-1])).indices
+        listed = self._listed(rows, ids)
+        if self.coarse.bias is not None:
+            listed += self.coarse.bias[ids]
+        whole = logits.scatter_(1, ids, listed).to(x.dtype)
+        return whole.view(*x.shape[:-1], logits.shape[-1])
+
+    def _listed(self, rows: Tensor, ids: Tensor) -> Tensor:
+        """The outputs `ids` (n, listed) of `rows` (n, width), float32."""
+        result = torch.empty(ids.shape)
+        parts = (rows, ids, self.fine.rows, self.fine.scales, result)
+        shape = (*rows.shape, ids.shape[1])
+        call = np.array((*shape, *(each.data_ptr() for each in parts)), dtype=CALL)
+        openmp.run(_compiled(), call.ctypes.data, openmp.team(ids.numel()))
+        return result
