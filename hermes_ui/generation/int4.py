@@ -17,7 +17,7 @@ from torch import Tensor
 from hermes_ui.generation import openmp, vectors
 from hermes_ui.generation.int4_sums import CODES, GROUP, LANES, ZERO, sums_of
 from hermes_ui.generation.invariance import rounded
-from hermes_ui.generation.openmp import ENDLESS, FAST, pointer
+from hermes_ui.generation.openmp import ENDLESS, FAST, Record, pointer
 from hermes_ui.generation.quantize import STEPS
 from hermes_ui.generation.vectors import MAGNITUDE, as_bits, as_float
 
@@ -27,9 +27,7 @@ ROWS = (8, 4, 1)  # of activations that are multiplied together, as many as ther
 OUTPUTS = 64  # that one task works out, so that their weights stay in the cache
 PACKED_ROWS = 1024  # outputs packed at once, which takes little memory
 TINY = np.float32(1e-30)  # a row of zeros is divided by this and stays zero
-FIELDS = ("rows", "inputs", "padded", "groups", "outputs",
-          "x", "whole", "sums", "sizes", "codes", "factors", "scales", "result")  # fmt: skip
-CALL = np.dtype([(name, np.int64) for name in FIELDS])  # sizes, then addresses
+CALL = Record("rows inputs padded groups outputs x whole sums sizes codes factors scales result")
 
 
 def is_available() -> bool:
@@ -49,8 +47,8 @@ class Packed4:
         self, weight: Tensor, take: Callable[[Tensor], Tensor] = lambda block: block
     ) -> None:
         self.outputs, self.inputs = weight.shape
-        padded = rounded(self.inputs, GROUP)
-        groups = rounded(padded // GROUP, LANES)
+        self._padded = padded = rounded(self.inputs, GROUP)
+        self._groups = groups = rounded(padded // GROUP, LANES)
         self._codes = torch.empty(self.outputs, padded // 2, dtype=torch.uint8)
         self._factors = torch.zeros(self.outputs, groups, dtype=torch.int16)
         self._scales = torch.empty(self.outputs)
@@ -65,16 +63,19 @@ class Packed4:
     def product(self, rows: Tensor) -> Tensor:
         """`rows` (n, inputs), float32, times the matrix: (n, outputs), float32."""
         rows = rows.contiguous()
-        count, padded, groups = len(rows), 2 * self._codes.shape[1], self._factors.shape[1]
-        whole = torch.empty(count, padded, dtype=torch.int8)
-        sums = torch.empty(count, groups, dtype=torch.int16)
-        sizes, result = torch.empty(count), torch.empty(count, self.outputs)
-        parts = (rows, whole, sums, sizes, self._codes, self._factors, self._scales, result)
-        shape = (count, self.inputs, padded, groups, self.outputs)
-        call = np.array((*shape, *(each.data_ptr() for each in parts)), dtype=CALL)
+        count, padded, groups = len(rows), self._padded, self._groups
+        result = torch.empty(count, self.outputs)
+        scratch = torch.empty(count * (padded + 2 * groups + 4), dtype=torch.uint8)
+        whole = scratch.data_ptr()
+        sums = whole + count * padded
+        sizes = sums + 2 * count * groups
+        call = CALL.pack(
+            count, self.inputs, padded, groups, self.outputs, rows.data_ptr(), whole, sums, sizes,
+            *(each.data_ptr() for each in (self._codes, self._factors, self._scales, result)),
+        )  # fmt: skip
         rounding, multiplying = _compiled(vectors.width())
-        openmp.run(rounding, call.ctypes.data, openmp.team(count))
-        openmp.run(multiplying, call.ctypes.data, torch.get_num_threads())
+        openmp.run(rounding, call, openmp.team(count))
+        openmp.run(multiplying, call, torch.get_num_threads())
         return result
 
 
@@ -162,13 +163,13 @@ def _multiply_rows(call: Any, first: int, row: int, rows: int, sums: Any) -> Any
 @functools.cache
 def _compiled(width: int) -> tuple[Any, Any]:
     """The kernel's halves: activations to whole numbers, and these times the matrix."""
-    thread_number, thread_count = openmp.numbers()
+    (thread_number, thread_count), record = openmp.numbers(), CALL.dtype
     sums_of_many, sums_of_some, sums_of_one = (sums_of(rows, width) for rows in ROWS)
     many, some, one = ROWS
 
     @cfunc(types.void(types.voidptr))
     def rounding(data: Any) -> None:
-        call = carray(data, (1,), CALL)[0]
+        call = carray(data, (1,), record)[0]
         x = carray(pointer(call.x), (ENDLESS,), np.float32)
         whole = carray(pointer(call.whole), (ENDLESS,), np.int8)
         sums = carray(pointer(call.sums), (ENDLESS,), np.int16)
@@ -182,7 +183,7 @@ def _compiled(width: int) -> tuple[Any, Any]:
 
     @cfunc(types.void(types.voidptr))
     def multiplying(data: Any) -> None:
-        call = carray(data, (1,), CALL)[0]
+        call = carray(data, (1,), record)[0]
         for first in range(thread_number() * OUTPUTS, call.outputs, thread_count() * OUTPUTS):
             row = _multiply_rows(call, first, 0, many, sums_of_many)
             row = _multiply_rows(call, first, row, some, sums_of_some)

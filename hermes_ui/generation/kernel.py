@@ -22,14 +22,16 @@ from hermes_ui.generation.attention import Step
 from hermes_ui.generation.invariance import rounded
 from hermes_ui.generation.kernel_sums import NARROW, adding
 from hermes_ui.generation.norms import replace_norms
-from hermes_ui.generation.openmp import ENDLESS, FAST, pointer
+from hermes_ui.generation.openmp import ENDLESS, FAST, Record, pointer
 from hermes_ui.generation.vectors import as_bits, as_float, from_order, in_order
 
 QUERIES = 8  # of a request that are answered together, at most
-NUMBERS = ("kv_heads", "groups", "dim", "page_tokens", "pages", "query_head", "query_token",
-           "longest", "room", "runs", "query", "result", "cache", "plan", "scratch")  # fmt: skip
 # What a layer's call is told: sizes, strides of the query in numbers, and addresses.
-CALL = np.dtype([*((name, np.int64) for name in NUMBERS), ("scale", np.float32)])
+CALL = Record(
+    "kv_heads groups dim page_tokens pages query_head query_token longest room runs "
+    "query result cache plan scratch",
+    "scale",
+)
 # Queries of one request: their first token in the batch and in the text, how many, and where
 # the numbers of the request's pages lie.
 RUN = np.dtype([(name, np.int64) for name in ("token", "place", "count", "table")])
@@ -167,13 +169,13 @@ def _answer(call: Any, run: Any, head: Any, scratch: Any, add: Any) -> None:
 @functools.cache
 def _compiled() -> Any:
     """Answers the call at an address, in each of some threads. Compiles for seconds, once."""
-    thread_number, thread_count = openmp.numbers()
+    (thread_number, thread_count), record = openmp.numbers(), CALL.dtype
     add = adding(vectors.width() // 2 or NARROW)  # two vectors of numbers
 
     @cfunc(types.void(types.voidptr))
     def part(data: Any) -> None:
         """This thread's share: of all heads of all runs, every one that it comes to in turn."""
-        call = carray(data, (1,), CALL)[0]
+        call = carray(data, (1,), record)[0]
         runs = carray(pointer(call.plan), (call.runs,), RUN)
         number, count = thread_number(), thread_count()
         scratch = carray(pointer(call.scratch), (count * call.room,), np.float32)
@@ -252,10 +254,10 @@ class KernelStep(Step):
         threads = torch.get_num_threads()
         room = int(runs["count"].max()) * groups * (2 * dim + self._longest)
         scratch = self._scratch.buffer((threads, room), torch.float32, query.device)
-        call = np.array((
+        call = CALL.pack(
             kv_heads, groups, dim, size, pages, query.stride(1), query.stride(2),
             self._longest, room, len(runs), query.data_ptr(), result.data_ptr(),
             cache.data_ptr(), runs.ctypes.data, scratch.data_ptr(), scale,
-        ), dtype=CALL)  # fmt: skip
-        openmp.run(_compiled(), call.ctypes.data, threads)
+        )  # fmt: skip
+        openmp.run(_compiled(), call, threads)
         return result

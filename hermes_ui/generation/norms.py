@@ -10,10 +10,9 @@ from numba import carray, cfunc, njit, types
 from torch import Tensor, nn
 
 from hermes_ui.generation import openmp
-from hermes_ui.generation.openmp import ENDLESS, FAST, pointer
+from hermes_ui.generation.openmp import ENDLESS, FAST, Record, pointer
 
-CALL = np.dtype([*((name, np.int64) for name in ("rows", "width", "x", "weight", "result")),
-                 ("eps", np.float32)])  # fmt: skip
+CALL = Record("rows width x weight result", "eps")
 ALIKE = 1e-5  # of a row's largest number, by which ours may be off
 LOUDNESS = (1.0, 30.0, 1e-3)  # of the rows that are tried; the last is as quiet as eps
 
@@ -32,11 +31,11 @@ def _norm(x: Any, weight: Any, eps: Any, result: Any) -> None:
 @functools.cache
 def _compiled() -> Any:
     """Norms the rows of the call at an address, in each of some threads."""
-    thread_number, thread_count = openmp.numbers()
+    (thread_number, thread_count), record = openmp.numbers(), CALL.dtype
 
     @cfunc(types.void(types.voidptr))
     def part(data: Any) -> None:
-        call = carray(data, (1,), CALL)[0]
+        call = carray(data, (1,), record)[0]
         x = carray(pointer(call.x), (ENDLESS,), np.float32)
         weight = carray(pointer(call.weight), (call.width,), np.float32)
         result = carray(pointer(call.result), (ENDLESS,), np.float32)
@@ -69,8 +68,8 @@ class RowNorm(nn.Module):
         result = torch.empty_like(x)
         rows = x.numel() // width
         where = (x.data_ptr(), self.weight.data_ptr(), result.data_ptr())
-        call = np.array((rows, width, *where, self.eps), dtype=CALL)
-        openmp.run(_compiled(), call.ctypes.data, openmp.team(rows))
+        call = CALL.pack(rows, width, *where, self.eps)
+        openmp.run(_compiled(), call, openmp.team(rows))
         return result
 
 

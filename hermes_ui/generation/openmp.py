@@ -5,10 +5,12 @@ Threads of its own would wait for PyTorch's to go to sleep, and these for them.
 
 import ctypes
 import functools
+import struct
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from numba import types
 from numba.extending import intrinsic
@@ -54,8 +56,23 @@ def team(tasks: int) -> int:
     return threads if tasks >= threads else 1
 
 
-def run(compiled: Any, call: int, threads: int) -> None:
-    """A compiled `cfunc` in so many threads, each of which is given the address `call`."""
+class Record:
+    """What compiled code is told of one call, as `dtype`.
+
+    Args:
+        integers: Names of sizes, strides and addresses.
+        floats: Names of what is float32.
+    """
+
+    def __init__(self, integers: str, floats: str = "") -> None:
+        names, others = integers.split(), floats.split()
+        kinds = [*((name, np.int64) for name in names), *((name, np.float32) for name in others)]
+        self.dtype = np.dtype(kinds)
+        self.pack = struct.Struct(f"={len(names)}q{len(others)}f").pack  # numpy takes longer
+
+
+def run(compiled: Any, call: bytes, threads: int) -> None:
+    """A compiled `cfunc` in so many threads, each of which is given the address of `call`."""
     _library().GOMP_parallel(compiled.address, call, threads, 0)
 
 

@@ -13,12 +13,11 @@ from numba import carray, cfunc, njit, types
 from torch import Tensor, nn
 
 from hermes_ui.generation import openmp
-from hermes_ui.generation.openmp import ENDLESS, FAST, pointer
+from hermes_ui.generation.openmp import ENDLESS, FAST, Record, pointer
 from hermes_ui.generation.quantize import Int8Embedding, Int8Linear
 
 LISTED = 512  # of a row's outputs
-FIELDS = ("rows", "width", "listed", "x", "ids", "codes", "scales", "result")
-CALL = np.dtype([(name, np.int64) for name in FIELDS])  # sizes, then addresses
+CALL = Record("rows width listed x ids codes scales result")
 
 
 @njit(fastmath=FAST, error_model="numpy")
@@ -32,11 +31,11 @@ def _product(x: Any, codes: Any) -> Any:
 @functools.cache
 def _compiled() -> Any:
     """Works out the listed outputs of the call at an address, in each of some threads."""
-    thread_number, thread_count = openmp.numbers()
+    (thread_number, thread_count), record = openmp.numbers(), CALL.dtype
 
     @cfunc(types.void(types.voidptr))
     def part(data: Any) -> None:
-        call = carray(data, (1,), CALL)[0]
+        call = carray(data, (1,), record)[0]
         x = carray(pointer(call.x), (ENDLESS,), np.float32)
         ids = carray(pointer(call.ids), (ENDLESS,), np.int64)
         codes = carray(pointer(call.codes), (ENDLESS,), np.int8)
@@ -79,7 +78,6 @@ class ShortlistHead(nn.Module):
         """The outputs `ids` (n, listed) of `rows` (n, width), float32."""
         result = torch.empty(ids.shape)
         parts = (rows, ids, self.fine.rows, self.fine.scales, result)
-        shape = (*rows.shape, ids.shape[1])
-        call = np.array((*shape, *(each.data_ptr() for each in parts)), dtype=CALL)
-        openmp.run(_compiled(), call.ctypes.data, openmp.team(ids.numel()))
+        call = CALL.pack(*rows.shape, ids.shape[1], *(each.data_ptr() for each in parts))
+        openmp.run(_compiled(), call, openmp.team(ids.numel()))
         return result
