@@ -10,7 +10,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from training import train
-from training.pools import Batch, Pools, curriculum, loader
+from training.dialogue import Turn
+from training.pools import Batch, Pools, curriculum, loader, padded
 from training.tokenizer import Encoder
 from training.train import Training
 
@@ -95,11 +96,24 @@ def test_the_pools_hold_all_tokens_together(encoder, tokens, count):
     assert pools.count * pools.size == pytest.approx(tokens)
 
 
-def test_what_is_learned_follows_its_place(encoder):
-    for batch in Pools(encoder, 1, TOKENS)[0]:
-        following = batch.ids.flatten()[batch.learned + 1]
+def test_what_is_learned_follows_its_place_and_counts_as_much_as_it_should():
+    short, long = ([5, 6, 7], [0, 0, 2], [0, 1, 2]), ([5, 6, 7, 8], [0, 3, 0, 1], [0, 1, 2, 3])
 
-        assert torch.equal(batch.targets, following)
+    batch = padded([short, long], 0)
+
+    assert batch.ids.tolist() == [[5, 6, 7, 0], [5, 6, 7, 8]]
+    assert batch.places.tolist() == [1, 4, 6]
+    assert batch.targets.tolist() == [7, 6, 8]
+    assert batch.weights.tolist() == [2, 3, 1]
+
+
+def test_a_turn_counts_from_its_first_token_to_its_end(encoder):
+    turns = [Turn("user", "Hm?"), Turn("assistant", "Yes.", learned=3.0)]
+    ids, learned, (_, border) = encoder.document(turns)
+    said = [*encoder.text("Yes."), encoder.end]
+
+    assert [each for each, weight in zip(ids, learned, strict=True) if weight] == said
+    assert {*learned[border:]} == {0.0, 3.0}
 
 
 def test_a_batch_goes_where_it_is_sent():

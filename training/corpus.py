@@ -1,5 +1,5 @@
 """The training text: conversations of invented people, calls of functions, filled forms, and
-lists that teach copying.
+lists that teach copying and finding.
 
 The same seed gives the same corpus. The held-out split has other names, places and trades,
 other functions and other forms.
@@ -213,7 +213,7 @@ def main() -> None:
     options = parser.parse_args()
     for document in islice(Corpus(options.seed, options.split), options.count):
         for turn in document:
-            print(f"[{turn.role}{', learned' if turn.learned else ''}]\n{turn.text}")
+            print(f"[{turn.role}, learned × {turn.learned:g}]\n{turn.text}")
         print("=" * 80)
 
 

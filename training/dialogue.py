@@ -34,7 +34,7 @@ BEFORE_TOLD = ("adjectives", "materials", "things", "colours")
 
 @dataclass(slots=True)
 class Turn:
-    """One ChatML turn; `learned` is how much each of its tokens counts in the loss."""
+    """One ChatML turn; `learned` is how much each of its tokens counts in its batch's loss."""
 
     role: str
     text: str

@@ -31,13 +31,13 @@ class Forward:
         self.attend = attend_fused if model.device.type == "cuda" else attend
 
     def loss(
-        self, ids: Tensor, positions: Tensor, learned: Tensor, targets: Tensor, weights: Tensor
+        self, ids: Tensor, positions: Tensor, places: Tensor, targets: Tensor, weights: Tensor
     ) -> Tensor:
         """Mean cross-entropy of the learned tokens, by their weights.
 
         Args:
             ids, positions: (rows, length).
-            learned: (tokens,), places in the flat rows.
+            places: (tokens,), in the flat rows, after which a token is learned.
             targets: (tokens,), the ids that come after them.
             weights: (tokens,), how much each of those counts.
         """
@@ -48,7 +48,7 @@ class Forward:
             normed = self._norm(hidden, layer.input_layernorm)
             hidden = hidden + self._attention(layer, normed, rotary)
             if number == len(inner.layers):  # from here on no token reads another
-                hidden = hidden.flatten(0, 1).index_select(0, learned)
+                hidden = hidden.flatten(0, 1).index_select(0, places)
             normed = self._norm(hidden, layer.post_attention_layernorm)
             hidden = hidden + self._mlp(layer.mlp, normed)
         last = self._norm(hidden, inner.norm)

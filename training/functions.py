@@ -21,7 +21,7 @@ from training.typing_habits import typed
 from training.values import CITIES, drawn
 from training.world import Inventor, in_split
 
-CALL_WEIGHT = 3.0  # in the loss: a call leaves no choice of words, unlike all else that is said
+CALL_WEIGHT = 3.0  # in the loss: a call leaves no choice of words, unlike most that is said
 FAILED_SHARE = 0.04  # of the calls of invented functions
 STRANGE_SHARE = 0.35  # of the invented ones have a name that only the prompt can teach
 COMPOUND_SHARE = 0.3  # of the lookups are of a property like "lamp price"

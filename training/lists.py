@@ -21,7 +21,7 @@ FEW_SHARE = 0.25  # of the lists that are said again have words that come again
 
 
 def list_document(inventor: Inventor) -> list[Turn]:
-    """One of KINDS of lists."""
+    """Words said three times, pairs that are asked for one by one, records as JSON, or calls."""
     return inventor.rng.choices(KINDS, KIND_WEIGHTS)[0](inventor)
 
 

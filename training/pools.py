@@ -24,11 +24,11 @@ Row = tuple[list[int], list[float], list[int]]  # ids, how much each is learned,
 
 @dataclass(slots=True)
 class Batch:
-    """Rows padded on the right, and what is learned of them."""
+    """Rows padded on the right, and what is learned of them, so much as its weight says."""
 
     ids: Tensor  # (rows, length) int64
     positions: Tensor  # (rows, length) int64, with gaps between turns
-    learned: Tensor  # (tokens,) int64: places in the flat rows after which a token is learned
+    places: Tensor  # (tokens,) int64: in the flat rows, after which a token is learned
     targets: Tensor  # (tokens,) int64: the ids that come after them
     weights: Tensor  # (tokens,) float32: how much those count in the loss
 
@@ -46,7 +46,7 @@ class Batch:
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """All of it, in the order in which the forward takes it."""
-        return self.ids, self.positions, self.learned, self.targets, self.weights
+        return self.ids, self.positions, self.places, self.targets, self.weights
 
 
 def _batch_of(*parts: Any) -> Batch:
@@ -145,7 +145,7 @@ def batches(rows: list[Row], most: int, pad: int, rng: random.Random) -> Iterato
     rng.shuffle(groups)
     for group in groups:
         batch = padded(group, pad)
-        if len(batch.learned):
+        if len(batch.places):
             yield batch
 
 

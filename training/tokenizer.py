@@ -92,7 +92,7 @@ def train_tokenizer(
 
 
 class Encoder:
-    """Documents to ids, and which of them the model is to learn. Text is never control."""
+    """Documents to ids, and how much each of them is learned. Text is never control."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())

@@ -65,6 +65,7 @@ class Packed4:
         rows = rows.contiguous()
         count, padded, groups = len(rows), self._padded, self._groups
         result = torch.empty(count, self.outputs)
+        # Of 8, 16 and 32 bits one behind the other; GROUP and LANES keep them in their places.
         scratch = torch.empty(count * (padded + 2 * groups + 4), dtype=torch.uint8)
         whole = scratch.data_ptr()
         sums = whole + count * padded

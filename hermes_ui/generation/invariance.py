@@ -4,7 +4,8 @@ A product of matrices may add up in another order when it has another number of 
 CPUs, those of MKL in float32 give the same bits for every multiple of four rows (measured
 with 1 to 16 threads, 4 to 640 rows; 1 to 3 rows, and with several threads also 5 to 9, give
 others). So a step is padded to such a number, and the layers are tried out once. int8 layers
-add up whole numbers, which is exact in any order: their steps are not padded.
+add up whole numbers, which is exact in any order, and a shortlist of logits row by row: their
+steps are not padded.
 
 Activations are divided among threads between a CPU's vectors only (see `Uncut`). Layers of
 other kinds, such as the experts of a mixture, are not tried, and a model with them promises

@@ -57,7 +57,7 @@ def team(tasks: int) -> int:
 
 
 class Record:
-    """What compiled code is told of one call, as `dtype`.
+    """The layout of what compiled code is told of one call, and does not change.
 
     Args:
         integers: Names of sizes, strides and addresses.

@@ -104,7 +104,7 @@ def _place_in_integers(kind: str, dtype: Dtype) -> Placement:
 
     between = "float32" if dtype == "auto" else dtype
     if kind == "int4":
-        why = "int4: half of int8's memory and the fastest writing on a CPU; less exact"
+        why = "int4: about half of int8's memory and the fastest writing on a CPU; less exact"
     else:
         why = "int8: a quarter of float32's memory, and fast on a CPU"
         if weight_bits() == 7:

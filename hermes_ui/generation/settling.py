@@ -73,8 +73,8 @@ class Settling:
     Args:
         dtype: Of the activations between the layers.
         split_above: See `SPLIT_ABOVE`; infinite: every layer is plain.
-        is_coarse: Weights have 4 bits where that does. In the layer that ends in logits they
-            have 8 as well, for the likeliest.
+        is_coarse: Weights have 4 bits where that does; for the layer that ends in logits see
+            `shortlist`.
     """
 
     def __init__(
@@ -120,17 +120,24 @@ class Settling:
         weight = layer.weight
         assert isinstance(weight, Tensor)
         if isinstance(layer, nn.Embedding):
-            settled: nn.Module = (embedding := Int8Embedding(weight, self._dtype))
-            if self._head is not None and self._head.weight is weight:
-                self._tied = embedding
+            settled: nn.Module = self._embedding(weight)
         else:
-            rows = x.reshape(-1, x.shape[-1]).float()
-            bias = layer.bias if isinstance(layer.bias, Tensor) else None
-            settled = linear = Int8Linear(weight, bias, bits=self._bits, **self._form(weight, rows))
-            if linear.is_coarse and layer is self._head:
-                settled = _shortlist(linear, self._tied or Int8Embedding(weight, self._dtype))
+            settled = self._linear(layer, weight, x.reshape(-1, x.shape[-1]).float())
         self._reading.done_with(weight)
         return settled
+
+    def _embedding(self, weight: Tensor) -> Int8Embedding:
+        embedding = Int8Embedding(weight, self._dtype)
+        if getattr(self._head, "weight", None) is weight:
+            self._tied = embedding
+        return embedding
+
+    def _linear(self, layer: nn.Module, weight: Tensor, rows: Tensor) -> nn.Module:
+        bias = layer.bias if isinstance(layer.bias, Tensor) else None
+        linear = Int8Linear(weight, bias, bits=self._bits, **self._form(weight, rows))
+        if linear.is_coarse and layer is self._head:
+            return _shortlist(linear, self._tied or Int8Embedding(weight, self._dtype))
+        return linear
 
     def _form(self, weight: Tensor, rows: Tensor) -> dict[str, Any]:
         """The cheapest form whose error is small enough, as arguments of `Int8Linear`."""
@@ -189,7 +196,7 @@ def text_ids(tokenizer: Any, longest: int) -> list[int]:
 
 
 def _shortlist(coarse: Int8Linear, fine: Int8Embedding) -> nn.Module:
-    from hermes_ui.generation.shortlist import ShortlistHead  # noqa: PLC0415  # as `int4`
+    from hermes_ui.generation.shortlist import ShortlistHead  # noqa: PLC0415  # not on every machine
 
     return ShortlistHead(coarse, fine)
 

@@ -1,7 +1,8 @@
 """Logits in two steps: all of them of weights of 4 bits, then the largest again of 8.
 
-The layer that ends in logits is the largest of a model, and of its outputs only those count
-that have a chance to be said. A row's shortlist and its numbers depend on that row alone.
+The layer that ends in logits is the largest of a model, and its largest outputs are what is
+said; another, where a bias or a ban makes room for it, has 4 bits. A row's shortlist depends on
+that row alone, and each number of it is added up in one thread, in one order.
 """
 
 import functools
@@ -55,24 +56,24 @@ class ShortlistHead(nn.Module):
 
     Args:
         coarse: All outputs, of weights of 4 bits.
-        fine: The weights of the outputs once more, in 8 bits; where a model's weights are tied,
-            its embedding, which then takes no memory of its own.
+        fine: The same weights in 8 bits: the embedding, where the two are tied.
     """
 
     def __init__(self, coarse: Int8Linear, fine: Int8Embedding) -> None:
         super().__init__()
         self.coarse, self.fine = coarse, fine
+        self.in_features, self.out_features = coarse.in_features, coarse.out_features
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, width) → (…, outputs), in the dtype of `x`."""
         rows = x.reshape(-1, x.shape[-1]).float().contiguous()
         logits: Tensor = self.coarse(rows)
-        ids = logits.topk(min(LISTED, logits.shape[-1])).indices
+        ids = logits.topk(min(LISTED, self.out_features), sorted=False).indices
         listed = self._listed(rows, ids)
         if self.coarse.bias is not None:
             listed += self.coarse.bias[ids]
         whole = logits.scatter_(1, ids, listed).to(x.dtype)
-        return whole.view(*x.shape[:-1], logits.shape[-1])
+        return whole.view(*x.shape[:-1], self.out_features)
 
     def _listed(self, rows: Tensor, ids: Tensor) -> Tensor:
         """The outputs `ids` (n, listed) of `rows` (n, width), float32."""
