@@ -117,9 +117,10 @@ class Runs:
 
     def recover(self) -> None:
         """Turn replies whose server has died into messages marked interrupted."""
-        for run in self._store.stale_runs(datetime.now(UTC) - timedelta(seconds=LEASE_S)):
+        before = datetime.now(UTC) - timedelta(seconds=LEASE_S)
+        for run in self._store.stale_runs(before):
             if run.id not in self._live:
-                self._store.interrupt_run(run.id)
+                self._store.interrupt_run(run.id, before)
 
     def _follow_stored(self, owner: str, run_id: str) -> Iterator[Progress]:
         """Follow a reply that another server writes, or that is over."""

@@ -167,12 +167,12 @@ class RunRecords(StoreBase):
         with self._reading() as connection:
             return [as_row(RunRow, row) for row in connection.execute(query).mappings()]
 
-    def interrupt_run(self, run_id: str) -> MessageRow | None:
+    def interrupt_run(self, run_id: str, before: datetime) -> MessageRow | None:
         """Turn what a dead server wrote down into a message marked interrupted.
 
         Returns:
-            The message; None when nothing was said beyond the prefix, or when another server
-            was faster.
+            The message; None when nothing was said beyond the prefix, when another server was
+            faster, or when the run has been written to since `before` after all.
         """
         with self._writing() as connection:
             found = (
@@ -183,6 +183,8 @@ class RunRecords(StoreBase):
             if found is None or found["status"] != "running":
                 return None
             run = as_row(RunRow, found)
+            if run.heartbeat_at >= before:
+                return None
             _end(connection, run_id, "interrupted")
             if run.text == run.prefix:
                 return None

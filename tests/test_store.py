@@ -138,9 +138,10 @@ def test_a_checkpoint_passes_on_a_wish_to_stop(store, conversation):
 def test_a_stale_run_becomes_an_interrupted_message_once(store, conversation):
     run = begin(store, conversation)
     store.checkpoint(run.id, text="It was", reasoning="", chunks=[(1, 6)])
-    (stale,) = store.stale_runs(datetime.now(UTC) + timedelta(seconds=1))
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    (stale,) = store.stale_runs(soon)
 
-    first, second = store.interrupt_run(stale.id), store.interrupt_run(stale.id)
+    first, second = store.interrupt_run(stale.id, soon), store.interrupt_run(stale.id, soon)
 
     assert (first.content, first.finish_reason, second) == ("It was", "interrupted", None)
     assert shown(store, conversation) == ["Hello.", "It was"]
@@ -151,10 +152,20 @@ def test_a_stale_run_that_said_nothing_beyond_its_prefix_stores_nothing(store, c
     run = begin(store, conversation, prefix="Hello")
     store.checkpoint(run.id, text="Hello", reasoning="", chunks=[])
 
-    assert store.interrupt_run(run.id) is None
+    assert store.interrupt_run(run.id, datetime.now(UTC) + timedelta(seconds=1)) is None
 
     assert shown(store, conversation) == ["Hello."]
     assert store.active_run(AVA, conversation.id) is None
+
+
+def test_a_stale_run_that_was_written_to_after_all_goes_on(store, conversation):
+    run = begin(store, conversation)
+    before = datetime.now(UTC)
+    store.checkpoint(run.id, text="It was", reasoning="", chunks=[(1, 6)])
+
+    assert store.interrupt_run(run.id, before) is None
+
+    assert store.active_run(AVA, conversation.id).id == run.id
 
 
 def test_a_living_run_is_not_stale(store, conversation):
