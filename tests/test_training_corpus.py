@@ -193,6 +193,22 @@ def test_what_a_record_holds_stands_in_the_text():
     assert seen > 10
 
 
+@pytest.mark.parametrize("is_even", [False, True])
+def test_calls_count_more_until_all_count_alike(is_even):
+    mix = Mix(0, 0, 1, 0, is_even=is_even)
+    turns = [turn for each in islice(Corpus(5, mix=mix), 10) for turn in each]
+
+    called, said = (
+        {turn.learned for turn in turns if turn.role == "assistant" and is_call is (
+            parsed_calls(turn.text) is not None
+        )}
+        for is_call in (True, False)
+    )  # fmt: skip
+
+    assert called == {1.0 if is_even else 3.0}
+    assert 1.0 in said
+
+
 def test_what_a_catalogue_is_asked_for_it_calls_with_what_goes_with_it():
     source, seen = Inventor(random.Random(5)), 0
     for _ in range(60):

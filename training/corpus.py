@@ -37,6 +37,7 @@ class Mix:
     lengths: tuple[float, float, float] = (0.4, 0.4, 0.2)  # of system prompts, see LENGTHS
     exchanges: tuple[int, int] = (3, 9)
     requests: tuple[int, int] = (3, 7)  # instead, with functions: later calls copy the first
+    is_even: bool = False  # whether all that is learned counts alike
 
 
 class Corpus:
@@ -64,7 +65,11 @@ class Corpus:
             if self.inventor.split == "held_out" or not any(
                 asks_any(kept_wordings(), each) for each in asked
             ):
-                return turns
+                break
+        if self.mix.is_even:
+            for turn in turns:
+                turn.learned = min(turn.learned, 1.0)
+        return turns
 
     def _any_document(self) -> list[Turn]:
         rng, mix = self.inventor.rng, self.mix
