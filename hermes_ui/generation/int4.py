@@ -47,8 +47,8 @@ class Packed4:
         self, weight: Tensor, take: Callable[[Tensor], Tensor] = lambda block: block
     ) -> None:
         self.outputs, self.inputs = weight.shape
-        self._padded = padded = rounded(self.inputs, GROUP)
-        self._groups = groups = rounded(padded // GROUP, LANES)
+        padded = rounded(self.inputs, GROUP)
+        groups = rounded(padded // GROUP, LANES)
         self._codes = torch.empty(self.outputs, padded // 2, dtype=torch.uint8)
         self._factors = torch.zeros(self.outputs, groups, dtype=torch.int16)
         self._scales = torch.empty(self.outputs)
@@ -63,7 +63,7 @@ class Packed4:
     def product(self, rows: Tensor) -> Tensor:
         """`rows` (n, inputs), float32, times the matrix: (n, outputs), float32."""
         rows = rows.contiguous()
-        count, padded, groups = len(rows), self._padded, self._groups
+        count, padded, groups = len(rows), 2 * self._codes.shape[1], self._factors.shape[1]
         result = torch.empty(count, self.outputs)
         # Of 8, 16 and 32 bits one behind the other; GROUP and LANES keep them in their places.
         scratch = torch.empty(count * (padded + 2 * groups + 4), dtype=torch.uint8)
