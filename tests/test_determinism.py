@@ -15,14 +15,13 @@ from hermes_ui.generation.engine import EngineIdentity, Finish
 from hermes_ui.generation.invariance import Uncut, is_batch_invariant
 from hermes_ui.generation.local import TransformersEngine
 from hermes_ui.generation.paging import TILE
-from hermes_ui.generation.placement import has_int4
 from hermes_ui.generation.quantize import Int8Linear, is_available
 from hermes_ui.generation.settling import quantize, text_ids
 from hermes_ui.generation.streaming import Reading
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from tests.engine_contract import ask, spoken, text_of
-from tests.required import skip_or_fail
+from tests.matrices import need_int4
 from tests.tiny_model import byte_tokenizer, write_tiny_model
 
 CAPACITY = Capacity(512, max_active=8, max_waiting=400, cache_tokens=8192, step_tokens=128)
@@ -49,8 +48,8 @@ def make_model(folder, request):
     form = request.param
     if form == "int8" and not is_available():
         pytest.skip("PyTorch has no int8 kernels here")
-    if form == "int4" and not has_int4():
-        skip_or_fail("what multiplies weights of 4 bits")
+    if form == "int4":
+        need_int4()
 
     def make(kind=LlamaForCausalLM):
         model = kind.from_pretrained(folder).requires_grad_(False).eval()

@@ -9,19 +9,14 @@ from torch import nn
 from hermes_ui.generation.quantize import Int8Linear, weight_bits
 from hermes_ui.generation.settling import Settling
 from hermes_ui.generation.streaming import Reading
-from tests.required import skip_or_fail
+from tests.matrices import need_int4, random
 
 int4 = pytest.importorskip("hermes_ui.generation.int4")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _kernel():
-    if not int4.is_available():
-        skip_or_fail("what multiplies weights of 4 bits")
-
-
-def random(*shape, seed=1):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    need_int4()
 
 
 def relative_error(said, exact):
@@ -63,15 +58,12 @@ def test_a_loud_weight_of_a_group_is_kept():
     assert product == pytest.approx(5, rel=0.02)
 
 
-def test_numbers_are_the_same_on_any_number_of_threads():
+def test_numbers_are_the_same_on_any_number_of_threads(threads):
     packed, x = int4.Packed4(random(333, 515)), random(37, 515, seed=2)
-    threads, said = torch.get_num_threads(), []
-    try:
-        for number in (1, 2, 3, 5):
-            torch.set_num_threads(number)
-            said.append(packed.product(x))
-    finally:
-        torch.set_num_threads(threads)
+    said = []
+    for number in (1, 2, 3, 5):
+        threads(number)
+        said.append(packed.product(x))
 
     assert all(torch.equal(each, said[0]) for each in said)
 

@@ -73,13 +73,6 @@ def exact(pages, table, query, length):
     return answer[0].transpose(0, 1)
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(("count", "groups", "dim"), [(1, 3, 64), (2, 1, 80), (5, 8, 128)])
 def test_it_is_attention_over_each_ones_own_pages(dice, threads, count, groups, dim):
     allocator = allocator_of(dice, dim)

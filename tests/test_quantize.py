@@ -12,7 +12,7 @@ from torch import nn
 from hermes_ui.errors import ModelError
 from hermes_ui.generation.engine import Finish, TextDelta
 from hermes_ui.generation.loading import ModelChoice, load
-from hermes_ui.generation.placement import Placement, has_int4, place, quantization
+from hermes_ui.generation.placement import Placement, place, quantization
 from hermes_ui.generation.quantize import (
     Int8Embedding,
     Int8Linear,
@@ -25,7 +25,7 @@ from hermes_ui.generation.streaming import Reading, settle
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from tests.engine_contract import ask
-from tests.required import skip_or_fail
+from tests.matrices import need_int4, random
 from tests.tiny_model import byte_tokenizer, tiny_llama, write_tiny_model
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="PyTorch has no int8 kernels here")
@@ -41,10 +41,6 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def bits():
     return weight_bits()
-
-
-def random(*shape, seed=1):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def relative_error(said, exact):
@@ -227,8 +223,8 @@ def test_tied_weights_stay_tied_when_they_are_brought_in():
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
 def test_a_model_in_integers_speaks_and_says_what_it_is(folder, kind):
-    if kind == "int4" and not has_int4():
-        skip_or_fail("what multiplies weights of 4 bits")
+    if kind == "int4":
+        need_int4()
     steps = []
     placement = place(ModelChoice(folder, "mine", ""), "cpu", quantize=kind)
     engine = load(ModelChoice(folder, "mine", ""), placement, progress=steps.append)

@@ -7,22 +7,16 @@ from torch import nn
 from hermes_ui.generation.quantize import Int8Embedding, Int8Linear, weight_bits
 from hermes_ui.generation.settling import Settling
 from hermes_ui.generation.streaming import Reading
-from tests.required import skip_or_fail
+from tests.matrices import need_int4, random
 
 shortlist = pytest.importorskip("hermes_ui.generation.shortlist")
-int4 = pytest.importorskip("hermes_ui.generation.int4")
 
 OUTPUTS, WIDTH = 3000, 256
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _kernel():
-    if not int4.is_available():
-        skip_or_fail("what multiplies weights of 4 bits")
-
-
-def random(*shape, seed=1):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    need_int4()
 
 
 def head(weight, bias=None):
@@ -74,15 +68,12 @@ def test_a_row_has_the_same_bits_alone_and_in_any_company():
         assert torch.equal(layer(torch.cat([crowd, one, crowd]))[others : others + 1], alone)
 
 
-def test_numbers_are_the_same_on_any_number_of_threads():
+def test_numbers_are_the_same_on_any_number_of_threads(threads):
     layer, x = head(random(OUTPUTS, WIDTH)), random(3, WIDTH, seed=2)
-    threads, said = torch.get_num_threads(), []
-    try:
-        for number in (1, 2, 3, 5):
-            torch.set_num_threads(number)
-            said.append(layer(x))
-    finally:
-        torch.set_num_threads(threads)
+    said = []
+    for number in (1, 2, 3, 5):
+        threads(number)
+        said.append(layer(x))
 
     assert all(torch.equal(each, said[0]) for each in said)
 
