@@ -92,6 +92,14 @@ def test_a_request_has_the_same_bits_alone_and_in_any_company(form):
         assert torch.equal(said[others + 1 : others + 131], prompt_alone)
 
 
+@pytest.mark.parametrize("inputs", [4096, 5000, 16384])
+def test_rows_too_wide_for_the_nearest_cache_have_the_same_bits_alone_and_together(inputs):
+    packed, x = int4.Packed4(random(70, inputs)), random(13, inputs, seed=2)
+    alone = torch.cat([packed.product(row[None]) for row in x])
+
+    assert torch.equal(packed.product(x), alone)
+
+
 def test_a_row_of_zeros_stays_zero():
     assert torch.equal(int4.Packed4(random(16, 32)).product(torch.zeros(1, 32)), torch.zeros(1, 16))
 

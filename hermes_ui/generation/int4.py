@@ -15,7 +15,7 @@ from numba import carray, cfunc, njit, types
 from torch import Tensor
 
 from hermes_ui.generation import openmp, vectors
-from hermes_ui.generation.int4_sums import CODES, GROUP, LANES, ZERO, sums_of
+from hermes_ui.generation.int4_sums import CODES, GROUP, LANES, ZERO, adding, finishing
 from hermes_ui.generation.invariance import rounded
 from hermes_ui.generation.openmp import ENDLESS, FAST, Record, pointer
 from hermes_ui.generation.quantize import STEPS
@@ -25,9 +25,14 @@ FINEST = 255  # the largest factor of a group
 SHARES = (1.0, 0.9)  # of a group's loudest weight that the codes reach; the better one is taken
 ROWS = (8, 4, 1)  # of activations that are multiplied together, as many as there still are
 OUTPUTS = 64  # that one task works out, so that their weights stay in the cache
+# Whole numbers of rows multiplied together that all of a task's outputs read before the next
+# ones are read: they stay in the nearest cache.
+NEAR = 24_576
 PACKED_ROWS = 1024  # outputs packed at once, which takes little memory
 TINY = np.float32(1e-30)  # a row of zeros is divided by this and stays zero
-CALL = Record("rows inputs padded groups outputs x whole sums sizes codes factors scales result")
+CALL = Record(
+    "rows inputs padded groups outputs x whole sums sizes totals codes factors scales result"
+)
 
 
 def is_available() -> bool:
@@ -64,19 +69,23 @@ class Packed4:
         """`rows` (n, inputs), float32, times the matrix: (n, outputs), float32."""
         rows = rows.contiguous()
         count, padded, groups = len(rows), 2 * self._codes.shape[1], self._factors.shape[1]
+        threads, width = torch.get_num_threads(), vectors.width()
         result = torch.empty(count, self.outputs)
         # Of 8, 16 and 32 bits one behind the other; GROUP and LANES keep them in their places.
-        scratch = torch.empty(count * (padded + 2 * groups + 4), dtype=torch.uint8)
-        whole = scratch.data_ptr()
+        room = threads * OUTPUTS * min(count, ROWS[0]) * width
+        scratch = torch.empty(count * (padded + 2 * groups + 4) + room, dtype=torch.uint8)
+        totals = scratch.data_ptr()
+        whole = totals + room
         sums = whole + count * padded
         sizes = sums + 2 * count * groups
         call = CALL.pack(
-            count, self.inputs, padded, groups, self.outputs, rows.data_ptr(), whole, sums, sizes,
+            count, self.inputs, padded, groups, self.outputs,
+            rows.data_ptr(), whole, sums, sizes, totals,
             *(each.data_ptr() for each in (self._codes, self._factors, self._scales, result)),
         )  # fmt: skip
-        rounding, multiplying = _compiled(vectors.width())
+        rounding, multiplying = _compiled(width)
         openmp.run(rounding, call, openmp.team(count))
-        openmp.run(multiplying, call, torch.get_num_threads())
+        openmp.run(multiplying, call, threads)
         return result
 
 
@@ -113,7 +122,7 @@ def _in_pairs(codes: Tensor) -> Tensor:
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def _round(x: Any, whole: Any, sums: Any) -> Any:
+def _round(x: Any, whole: Any, apart: int, sums: Any) -> Any:
     """A row of activations in whole numbers, and their sums by group; returns its step.
 
     Where something is no number or has no end, that step is none or has none.
@@ -122,42 +131,65 @@ def _round(x: Any, whole: Any, sums: Any) -> Any:
     for i in range(len(x)):
         most = max(most, np.int32(as_bits(x[i]) & MAGNITUDE))
     loudest = as_float(np.uint32(most))
-    for i in range(len(x)):
-        whole[i] = np.int8(np.rint(x[i] * (np.float32(STEPS) / loudest)))
-    whole[len(x) :] = 0
     for group in range(len(sums)):
-        part, total = whole[group * GROUP : (group + 1) * GROUP], np.int32(0)
+        part, total = x[group * GROUP : (group + 1) * GROUP], np.int32(0)
+        to = whole[group * apart : group * apart + GROUP]
         for i in range(len(part)):
-            total += np.int32(part[i])
+            number = np.int8(np.rint(part[i] * (np.float32(STEPS) / loudest)))
+            to[i] = number
+            total += np.int32(number)
         sums[group] = total
+        if len(part):
+            to[len(part) :] = 0
     return loudest / np.float32(STEPS)
 
 
 @njit
-def _multiply(call: Any, row: int, output: int, sums: Any) -> None:
-    """One output of the rows from `row` on, as many as `sums` adds up."""
-    sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
-    scales = carray(pointer(call.scales), (call.outputs,), np.float32)
-    result = carray(pointer(call.result), (call.rows * call.outputs,), np.float32)
-    totals = sums(
-        call.codes + output * (call.padded // 2),
-        call.factors + output * (call.groups * 2),
-        call.whole + row * call.padded,
-        call.sums + row * (call.groups * 2),
-        call.padded,
-        call.groups,
-    )
-    for i in range(len(totals)):
-        scale = sizes[row + i] * scales[output]
-        result[(row + i) * call.outputs + output] = np.float32(totals[i]) * scale
+def _tile(row: int, rows: int) -> Any:
+    """The first of the rows that are multiplied together with a row, and how many they are."""
+    first = 0
+    for together in ROWS:
+        count = (rows - first) // together * together
+        if row < first + count:
+            return row - (row - first) % together, together
+        first += count
+    return row, 1
 
 
 @njit
-def _multiply_rows(call: Any, first: int, row: int, rows: int, sums: Any) -> Any:
+def _finish(call: Any, row: int, output: int, totals: Any, finish: Any) -> None:
+    """Write down one output of the rows from `row` on."""
+    sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
+    scales = carray(pointer(call.scales), (call.outputs,), np.float32)
+    result = carray(pointer(call.result), (call.rows * call.outputs,), np.float32)
+    factors = call.factors + output * (call.groups * 2)
+    sums = finish(factors, call.sums + row * (call.groups * 2), totals, call.groups)
+    for i in range(len(sums)):
+        scale = sizes[row + i] * scales[output]
+        result[(row + i) * call.outputs + output] = np.float32(sums[i]) * scale
+
+
+@njit
+def _multiply(call: Any, first: int, row: int, rows: int, totals: Any, kernel: Any) -> Any:
     """A task's outputs of so many rows at once, from `row` on; the row that comes next."""
+    add, finish, size = kernel
+    last, near = min(first + OUTPUTS, call.outputs), NEAR // rows
     for start in range(row, call.rows - rows + 1, rows):
-        for output in range(first, min(first + OUTPUTS, call.outputs)):
-            _multiply(call, start, output, sums)
+        whole = call.whole + start * call.padded
+        for begin in range(0, call.padded, near):
+            count = min(near, call.padded - begin)
+            for output in range(first, last):
+                own = totals + (output - first) * size
+                add(
+                    call.codes + (output * call.padded + begin) // 2,
+                    call.factors + 2 * (output * call.groups + begin // GROUP),
+                    whole + begin * rows,
+                    own,
+                    count // GROUP,
+                    begin == 0,
+                )
+                if begin + count == call.padded:
+                    _finish(call, start, output, own, finish)
     return row + (call.rows - row) // rows * rows
 
 
@@ -165,8 +197,9 @@ def _multiply_rows(call: Any, first: int, row: int, rows: int, sums: Any) -> Any
 def _compiled(width: int) -> tuple[Any, Any]:
     """The kernel's halves: activations to whole numbers, and these times the matrix."""
     (thread_number, thread_count), record = openmp.numbers(), CALL.dtype
-    sums_of_many, sums_of_some, sums_of_one = (sums_of(rows, width) for rows in ROWS)
     many, some, one = ROWS
+    add_many, add_some, add_one = (adding(rows, width) for rows in ROWS)
+    finish_many, finish_some, finish_one = (finishing(rows, width) for rows in ROWS)
 
     @cfunc(types.void(types.voidptr))
     def rounding(data: Any) -> None:
@@ -176,18 +209,21 @@ def _compiled(width: int) -> tuple[Any, Any]:
         sums = carray(pointer(call.sums), (ENDLESS,), np.int16)
         sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
         for row in range(thread_number(), call.rows, thread_count()):
+            first, together = _tile(row, call.rows)
             sizes[row] = _round(
                 x[row * call.inputs : (row + 1) * call.inputs],
-                whole[row * call.padded : (row + 1) * call.padded],
+                whole[first * call.padded + (row - first) * GROUP :],
+                together * GROUP,
                 sums[row * call.groups : (row + 1) * call.groups],
             )
 
     @cfunc(types.void(types.voidptr))
     def multiplying(data: Any) -> None:
         call = carray(data, (1,), record)[0]
+        totals = call.totals + thread_number() * (OUTPUTS * min(call.rows, many) * width)
         for first in range(thread_number() * OUTPUTS, call.outputs, thread_count() * OUTPUTS):
-            row = _multiply_rows(call, first, 0, many, sums_of_many)
-            row = _multiply_rows(call, first, row, some, sums_of_some)
-            _multiply_rows(call, first, row, one, sums_of_one)
+            row = _multiply(call, first, 0, many, totals, (add_many, finish_many, many * width))
+            row = _multiply(call, first, row, some, totals, (add_some, finish_some, some * width))
+            _multiply(call, first, row, one, totals, (add_one, finish_one, width))
 
     return rounding, multiplying
