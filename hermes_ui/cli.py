@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from dotenv import set_key
 from pydantic import TypeAdapter, ValidationError
 
 from app import create_chat
@@ -23,7 +24,7 @@ from app import serve as serve_app
 from hermes_ui.api.doors import LOCAL_OWNER as OWNER
 from hermes_ui.chat import ChatService
 from hermes_ui.config import ROOT, Settings
-from hermes_ui.errors import EngineNotReady, HermesError, SettingsError
+from hermes_ui.errors import EngineNotReady, HermesError, ModelError, SettingsError
 from hermes_ui.generation.download import download
 from hermes_ui.generation.engine import Engine
 from hermes_ui.generation.loading import choose, installed
@@ -102,7 +103,10 @@ def _lines() -> Iterator[str]:
     while True:
         if sys.stdin.isatty():
             print("> ", end="", flush=True)
-        line = sys.stdin.readline()
+        try:
+            line = sys.stdin.readline()
+        except UnicodeDecodeError:
+            raise SettingsError("standard input: is not UTF-8 text") from None
         if not line.strip():
             return
         yield line.rstrip("\n")
@@ -123,14 +127,16 @@ def _print_reply(service: ChatService, run_id: str, name: str) -> None:
 def doctor(as_json: JsonFlag = False) -> None:
     """Say what is installed and which model would be used, and why."""
     settings = Settings.from_env()
-    choice = choose(settings.model, models_dir=ROOT / "models")
     facts: dict[str, Any] = {
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "transformers", "gradio", "sqlalchemy")},
-        "model": choice.model_id,
-        "why": choice.why,
-        "runs_in": place(choice, settings.device, settings.dtype, settings.quantize).why,
     }
+    try:
+        choice = choose(settings.model, models_dir=ROOT / "models")
+        facts |= {"model": choice.model_id, "why": choice.why}
+        facts["runs_in"] = place(choice, settings.device, settings.dtype, settings.quantize).why
+    except ModelError as error:
+        facts["broken_model"] = str(error)
     with _service(settings) as service:
         facts["database"] = service.store.location
         facts["personas"] = len(service.catalog.entries(OWNER))
@@ -286,9 +292,13 @@ def conversation_replay(
 @model_cli.command("list")
 def model_list(as_json: JsonFlag = False) -> None:
     """List the models that are on this machine; the one in use is marked."""
-    used = choose(Settings.from_env().model, models_dir=ROOT / "models")
+    used: Path | None = None
+    try:
+        used = choose(Settings.from_env().model, models_dir=ROOT / "models").where
+    except ModelError as error:  # the others are still worth knowing
+        print(error, file=sys.stderr)
     rows = [
-        {"model": each.model_id, "where": str(each.where), "used": each.where == used.where}
+        {"model": each.model_id, "where": str(each.where), "used": each.where == used}
         for each in installed(models_dir=ROOT / "models")
     ]
     _print_rows(rows, as_json)
@@ -309,13 +319,12 @@ def model_download(hub_id: str) -> None:
 def model_use(model_id: str) -> None:
     """Remember a model in `.env`, for the next start."""
     choice = choose(model_id, models_dir=ROOT / "models")
-    env = Path(".env")
-    kept = [
-        line
-        for line in (env.read_text().splitlines() if env.exists() else [])
-        if not line.startswith("HERMES_MODEL=")
-    ]
-    env.write_text("\n".join([*kept, f"HERMES_MODEL={model_id}"]) + "\n")
+    try:
+        set_key(".env", "HERMES_MODEL", model_id, quote_mode="auto")
+    except OSError as error:
+        raise SettingsError(f".env: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(".env: is not UTF-8 text") from None
     print(f"{choice.model_id}: {choice.why}")
 
 

@@ -114,6 +114,8 @@ class Settings(BaseSettings):
                 raise SettingsError(_unknown(name, known))
         try:
             return cls(**given)  # type: ignore[arg-type]
+        except UnicodeDecodeError:
+            raise SettingsError(".env: is not UTF-8 text") from None
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])

@@ -16,10 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def hermes(tmp_path):
     """Run `python -m hermes_ui` with its own data and a scripted model."""
 
-    def run(*arguments: str, text: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, text: str | bytes = "", cwd: Path = ROOT, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
             "HERMES_DATA_DIR": str(tmp_path / "data"),
             "HERMES_ENGINE": "scripted",
+            "PYTHONPATH": str(ROOT),
             **variables,
         }
         return subprocess.run(
@@ -27,7 +30,7 @@ def hermes(tmp_path):
             input=text,
             capture_output=True,
             text=True,
-            cwd=ROOT,
+            cwd=cwd,
             env=environment,
             timeout=120,
             check=False,
@@ -122,6 +125,37 @@ def test_the_embedded_model_is_listed(hermes):
 )
 def test_bad_input_is_one_readable_line(hermes, arguments, part):
     assert part in one_line(hermes(*arguments))
+
+
+def test_the_model_that_is_used_is_remembered_beside_what_else_is_set(hermes, tmp_path):
+    (tmp_path / ".env").write_text("# mine\nHERMES_PORT=7999\nHERMES_MODEL=/nowhere\n")
+    folder = tmp_path / "a model #2"
+    folder.symlink_to(ROOT / "models" / "hermes-mini")
+
+    assert hermes("model", "use", str(folder), cwd=tmp_path).returncode == 0
+
+    facts = json.loads(hermes("doctor", "--json", cwd=tmp_path).stdout)
+    assert facts["model"] == "hermes-mini"
+    assert (tmp_path / ".env").read_text().startswith("# mine\nHERMES_PORT=7999\n")
+
+
+def test_settings_that_are_no_text_are_one_readable_line_and_stay(hermes, tmp_path):
+    (tmp_path / ".env").write_bytes(b"# caf\xe9\n")
+
+    line = one_line(hermes("model", "use", "embedded", cwd=tmp_path))
+
+    assert ".env: is not UTF-8 text" in line
+    assert (tmp_path / ".env").read_bytes() == b"# caf\xe9\n"
+
+
+def test_a_model_that_is_gone_hides_neither_the_others_nor_what_is_installed(hermes):
+    models = hermes("model", "list", "--json", HERMES_MODEL="/nowhere")
+    facts = hermes("doctor", "--json", HERMES_MODEL="/nowhere")
+
+    assert not any(row["used"] for row in json.loads(models.stdout))
+    assert "/nowhere" in models.stderr
+    assert "/nowhere" in json.loads(facts.stdout)["broken_model"]
+    assert json.loads(facts.stdout)["database"]
 
 
 def test_a_misspelt_variable_is_one_readable_line(hermes):
