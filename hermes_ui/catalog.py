@@ -63,7 +63,7 @@ class PersonaCatalog:
         }
         for head in self._store.persona_heads(owner):
             built_in = shelf.get(head.slug)
-            if built_in and built_in.digest == head.digest:
+            if built_in and (built_in.digest, built_in.text) == (head.digest, head.document):
                 continue
             persona = _parsed(head.document, head.slug)
             origin: Origin = "edited" if built_in else "yours"

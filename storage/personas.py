@@ -1,5 +1,6 @@
 """Persona versions, kept for good, and the heads that say which one is current."""
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Select, delete, insert, select, update
@@ -15,12 +16,15 @@ HEADS = PersonaHead.__table__
 
 
 class PersonaVersions(StoreBase):
-    """A version is written once, under its content hash."""
+    """What a version says is written once, under its content hash."""
 
     def save_persona_version(
         self, owner: str, slug: str, digest: str, document: str, *, origin: str, head: bool
     ) -> PersonaVersionRow:
-        """Keep a version, and make it the current one when `head`; a known one stays as it is."""
+        """Keep a version, and make it the current one when `head`.
+
+        Of a known one only comments and layout can differ: they are those of the head.
+        """
         with self._writing() as connection:
             query = _version(owner, digest).where(VERSIONS.c.slug == slug)
             found = connection.execute(query).mappings().first()
@@ -30,6 +34,14 @@ class PersonaVersions(StoreBase):
                 connection.execute(insert(PersonaVersion), values)
             else:
                 row = as_row(PersonaVersionRow, found)
+            if head and row.document != document:
+                row = replace(row, document=document)
+                own = (VERSIONS.c.owner == owner) & (VERSIONS.c.slug == slug)
+                connection.execute(
+                    update(PersonaVersion)
+                    .where(own, VERSIONS.c.digest == digest)
+                    .values(document=document)
+                )
             if head:
                 _set_head(connection, owner, slug, digest)
             return row

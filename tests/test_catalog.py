@@ -44,6 +44,17 @@ def test_a_new_persona_never_takes_anothers_place(catalog):
     assert origins(catalog)["ava"] == "built-in"
 
 
+@pytest.mark.parametrize("slug", ["ava", None])
+def test_a_comment_is_saved_although_it_changes_nothing_that_is_said(catalog, slug):
+    first = catalog.save(OWNER, AVA if slug else EDITED, slug=slug)
+
+    saved = catalog.save(OWNER, f"# to do: her voice\n{first.text}", slug=first.slug)
+
+    assert saved.digest == first.digest
+    assert catalog.entry(OWNER, first.slug).text.startswith("# to do: her voice\n")
+    assert len(catalog.versions(OWNER, first.slug)) == 1
+
+
 @pytest.mark.parametrize("name", ["日本", "../../etc/passwd", "Ava!", "<script>", "a" * 80])
 def test_any_name_gets_a_plain_slug(catalog, name):
     entry = catalog.save(OWNER, f"name: '{name}'\n")

@@ -253,11 +253,12 @@ class Desk:
 
     def _save(self, owner: str, work: Work, _: str) -> None:
         session = work.session
-        before = work.digest
+        before = work.digest, session.saved
         entry = self._catalog.save(owner, session.text, slug=session.slug or None)
         session.slug, session.saved, session.removed = entry.slug, entry.text, False
         work.digest, work.origin, work.compared = entry.digest, entry.origin, ""
-        notice = words.SAME_NOTICE if entry.digest == before else words.SAVED_NOTICE
+        is_same = (entry.digest, entry.text) == before
+        notice = words.SAME_NOTICE if is_same else words.SAVED_NOTICE
         work.said = (notice.format(version=entry.digest[: boards.SHORT]),)
 
     def _save_and_go(self, owner: str, work: Work, _: str) -> None:
