@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from hermes_ui.errors import HermesError
@@ -117,10 +116,9 @@ class Runs:
 
     def recover(self) -> None:
         """Turn replies whose server has died into messages marked interrupted."""
-        before = datetime.now(UTC) - timedelta(seconds=LEASE_S)
-        for run in self._store.stale_runs(before):
+        for run in self._store.stale_runs(LEASE_S):
             if run.id not in self._live:
-                self._store.interrupt_run(run.id, before)
+                self._store.interrupt_run(run.id, LEASE_S)
 
     def _follow_stored(self, owner: str, run_id: str) -> Iterator[Progress]:
         """Follow a reply that another server writes, or that is over."""

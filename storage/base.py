@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
@@ -51,6 +52,17 @@ class StoreBase:
             raise Conflict(str(error.orig).splitlines()[0]) from error
 
 
+def clock(connection: Connection) -> datetime:
+    """The time that all servers of a database agree on, whatever their own clocks say.
+
+    SQLite has no clock of its own, and all its servers share a machine.
+    """
+    if connection.dialect.name != "postgresql":
+        return now()
+    said: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return said
+
+
 def own(
     connection: Connection,
     table: type[Base],
@@ -85,6 +97,18 @@ def own_message(connection: Connection, owner: str, message_id: str) -> MessageR
 
 def own_run(connection: Connection, owner: str, run_id: str, *, lock: bool = False) -> RunRow:
     return own(connection, Run, RunRow, owner, run_id, lock=lock)
+
+
+def refuse_while_writing(connection: Connection, conversation: ConversationRow) -> None:
+    """What is moved beneath a running reply would leave it where nobody finds it.
+
+    Raises:
+        Conflict: a reply is being written in this conversation.
+    """
+    runs = Run.__table__.c
+    query = select(runs.id).where(runs.conversation_id == conversation.id, runs.status == "running")
+    if connection.execute(query).first() is not None:
+        raise Conflict("a reply is still being written in this conversation")
 
 
 def insert_message(
@@ -144,10 +168,12 @@ def change_conversation(
     )
     if kind is None:
         return
-    connection.execute(delete(Event).where(Event.conversation_id == conversation.id, Event.undone))
+    here = Event.conversation_id == conversation.id
     last = connection.scalar(
-        select(func.max(Event.seq)).where(Event.conversation_id == conversation.id)
+        select(Event.seq).where(here, ~Event.undone).order_by(Event.seq.desc()).limit(1)
     )
+    # Those that were undone are the last ones, and found without reading all others.
+    connection.execute(delete(Event).where(here, Event.seq > (last or 0)))
     before = {key: getattr(conversation, key, None) for key in after}
     if "deleted_message" in after:
         before["deleted_message"] = after["deleted_message"]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from storage.base import (
     StoreBase,
@@ -13,10 +13,12 @@ from storage.base import (
     insert_message,
     own_conversation,
     own_message,
+    refuse_while_writing,
 )
 from storage.ids import new_id, now
+from storage.messages import is_above, newest_beneath, swipes
 from storage.models import Conversation, Event, Message
-from storage.rows import ConversationRow, EventRow, NewMessage
+from storage.rows import ConversationRow, EventRow, MessageRow, NewMessage
 from storage.search import title_matches
 
 
@@ -154,28 +156,42 @@ class Conversations(StoreBase):
         return self._change(owner, conversation_id, "leaf", leaf_id=leaf_id)
 
     def delete_message(self, owner: str, message_id: str) -> ConversationRow:
-        """Hide a message and all that follows it; the leaf moves to its parent. Can be undone."""
+        """Hide a message and all that follows it, and show the swipe before it; can be undone.
+
+        Without swipes the branch ends at its parent; one that is not shown hides unseen.
+
+        Raises:
+            Conflict: a reply is being written in this conversation.
+        """
         with self._writing() as connection:
             message = own_message(connection, owner, message_id)
             conversation = own_conversation(connection, owner, message.conversation_id, lock=True)
+            refuse_while_writing(connection, conversation)
+            leaf = conversation.leaf_id
+            if is_above(connection, message, leaf):
+                leaf = _shown_instead(connection, message)
             _hide(connection, message_id, hidden=True)
             change_conversation(
-                connection,
-                conversation,
-                "delete",
-                leaf_id=message.parent_id,
-                deleted_message=message_id,
+                connection, conversation, "delete", leaf_id=leaf, deleted_message=message_id
             )
             return own_conversation(connection, owner, conversation.id)
 
     def undo(self, owner: str, conversation_id: str) -> EventRow | None:
-        """Take the last move back; None when there is none."""
+        """Take the last move back; None when there is none.
+
+        Raises:
+            Conflict: a reply is being written in this conversation.
+        """
         table = Event.__table__
         newest = select(table).where(~table.c.undone).order_by(table.c.seq.desc())
         return self._step(owner, conversation_id, newest, undone=True)
 
     def redo(self, owner: str, conversation_id: str) -> EventRow | None:
-        """Make the move again that was taken back last; None when a new move came since."""
+        """Make the move again that was taken back last; None when a new move came since.
+
+        Raises:
+            Conflict: a reply is being written in this conversation.
+        """
         table = Event.__table__
         done = (
             select(func.coalesce(func.max(table.c.seq), 0))
@@ -191,6 +207,7 @@ class Conversations(StoreBase):
         table = Event.__table__
         with self._writing() as connection:
             conversation = own_conversation(connection, owner, conversation_id, lock=True)
+            refuse_while_writing(connection, conversation)
             found = (
                 connection.execute(query.where(table.c.conversation_id == conversation.id).limit(1))
                 .mappings()
@@ -213,6 +230,16 @@ class Conversations(StoreBase):
             if any(getattr(conversation, key) != value for key, value in after.items()):
                 change_conversation(connection, conversation, kind, **after)
             return own_conversation(connection, owner, conversation_id)
+
+
+def _shown_instead(connection: Connection, message: MessageRow) -> str | None:
+    """Where the branch ends that is shown once a message of it is hidden."""
+    alike = [each for each in swipes(connection, message) if each.role == message.role]
+    others = [each for each in alike if each.id != message.id]
+    if not others:
+        return message.parent_id
+    before = [each for each in others if each.id < message.id]
+    return newest_beneath(connection, before[-1] if before else others[0])
 
 
 def _hide(connection: Any, message_id: str, *, hidden: bool) -> None:

@@ -57,20 +57,11 @@ class Messages(StoreBase):
             raise NotFound("seal", message_id)
         return as_row(SealRow, found)
 
-    def siblings(self, owner: str, message_id: str) -> list[MessageRow]:
-        """The swipes of a message, itself among them, oldest first."""
+    def siblings(self, owner: str, message_id: str, *, hidden: bool = False) -> list[MessageRow]:
+        """The swipes of a message, itself among them, oldest first; `hidden`: deleted ones too."""
         with self._reading() as connection:
             message = own_message(connection, owner, message_id)
-            found = connection.execute(
-                select(MESSAGES)
-                .where(
-                    MESSAGES.c.conversation_id == message.conversation_id,
-                    MESSAGES.c.parent_id.is_not_distinct_from(message.parent_id),
-                    MESSAGES.c.deleted_at.is_(None),
-                )
-                .order_by(MESSAGES.c.id)
-            ).mappings()
-            return [as_row(MessageRow, row) for row in found]
+            return swipes(connection, message, hidden=hidden)
 
     def path(self, owner: str, leaf_id: str) -> list[MessageRow]:
         """Messages from the root down to `leaf_id`, oldest first, in one query."""
@@ -140,21 +131,7 @@ class Messages(StoreBase):
     def descend(self, owner: str, message_id: str) -> str:
         """The newest leaf beneath a message, or the message itself."""
         with self._reading() as connection:
-            message = own_message(connection, owner, message_id)
-            below = (
-                select(MESSAGES.c.id)
-                .where(MESSAGES.c.id == message.id)
-                .cte("below", recursive=True)
-            )
-            child = MESSAGES.alias()
-            below = below.union_all(
-                select(child.c.id)
-                .join(below, child.c.parent_id == below.c.id)
-                .where(child.c.deleted_at.is_(None))
-            )
-            # Ids sort by time: the newest of all descendants is a leaf.
-            newest = select(below.c.id).order_by(below.c.id.desc()).limit(1)
-            return connection.scalar(newest) or message.id
+            return newest_beneath(connection, own_message(connection, owner, message_id))
 
     def tree(self, owner: str, conversation_id: str) -> list[MessageRow]:
         """Every message of a conversation, hidden ones too, parents before children."""
@@ -181,6 +158,50 @@ class Messages(StoreBase):
         if not rows:
             raise NotFound("message", leaf_id)
         return rows
+
+
+def swipes(
+    connection: Connection, message: MessageRow, *, hidden: bool = False
+) -> list[MessageRow]:
+    """The messages that may be shown in the place of one, itself among them, oldest first."""
+    query = select(MESSAGES).where(
+        MESSAGES.c.conversation_id == message.conversation_id,
+        MESSAGES.c.parent_id.is_not_distinct_from(message.parent_id),
+    )
+    if not hidden:
+        query = query.where(MESSAGES.c.deleted_at.is_(None))
+    rows = connection.execute(query.order_by(MESSAGES.c.id)).mappings()
+    return [as_row(MessageRow, row) for row in rows]
+
+
+def newest_beneath(connection: Connection, message: MessageRow) -> str:
+    """The newest leaf beneath a message, or the message itself."""
+    below = (
+        select(MESSAGES.c.id, MESSAGES.c.parent_id)
+        .where(MESSAGES.c.id == message.id)
+        .cte("below", recursive=True)
+    )
+    child = MESSAGES.alias()
+    below = below.union_all(
+        select(child.c.id, child.c.parent_id)
+        .join(below, child.c.parent_id == below.c.id)
+        .where(child.c.deleted_at.is_(None))
+    )
+    # Ids sort by time, as far as clocks do: a reply may have a lower one than its question.
+    is_parent = select(below.c.parent_id).where(below.c.parent_id.is_not(None))
+    leaves = select(below.c.id).where(below.c.id.not_in(is_parent))
+    newest: str | None = connection.scalar(leaves.order_by(below.c.id.desc()).limit(1))
+    return newest or message.id
+
+
+def is_above(connection: Connection, message: MessageRow, leaf_id: str | None) -> bool:
+    """Whether a branch that ends at `leaf_id` runs through the message."""
+    if leaf_id is None:
+        return False
+    leaf = own_message(connection, message.owner, leaf_id)
+    step = _lineage()
+    given = {"leaf": leaf_id, "owner": message.owner, "steps": leaf.depth - message.depth + 1}
+    return connection.scalar(select(step.c.id).where(step.c.id == message.id), given) is not None
 
 
 def _head(

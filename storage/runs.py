@@ -1,7 +1,7 @@
 """Replies in the making: one transaction each to start, go on and end."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -10,12 +10,14 @@ from storage.base import (
     StoreBase,
     as_row,
     change_conversation,
+    clock,
     insert_message,
     own_conversation,
     own_run,
+    refuse_while_writing,
 )
 from storage.errors import Conflict
-from storage.ids import new_id, now
+from storage.ids import new_id
 from storage.models import Run, Seal
 from storage.rows import MessageRow, NewMessage, RunRow
 
@@ -42,11 +44,10 @@ class RunRecords(StoreBase):
         Raises:
             Conflict: a reply is already being written in this conversation.
         """
-        moment = now()
         with self._writing() as connection:
+            moment = clock(connection)
             conversation = own_conversation(connection, owner, conversation_id, lock=True)
-            if _running(connection, conversation_id):
-                raise Conflict("a reply is still being written in this conversation")
+            refuse_while_writing(connection, conversation)
             leaf = conversation.leaf_id
             if user_message is not None:
                 parent_id = leaf = insert_message(
@@ -71,7 +72,7 @@ class RunRecords(StoreBase):
             connection.execute(
                 update(Run)
                 .where(Run.id == run_id, Run.status == "running")
-                .values(**values, heartbeat_at=now())
+                .values(**values, heartbeat_at=clock(connection))
             )
             return bool(connection.scalar(select(RUNS.c.stop_requested).where(RUNS.c.id == run_id)))
 
@@ -102,7 +103,7 @@ class RunRecords(StoreBase):
                     text="",
                     prefix="",
                     chunks=[],
-                    heartbeat_at=now(),
+                    heartbeat_at=clock(connection),
                 )
             )
             return own_run(connection, owner, run_id)
@@ -161,18 +162,20 @@ class RunRecords(StoreBase):
             own_run(connection, owner, run_id)
             connection.execute(update(Run).where(Run.id == run_id).values(stop_requested=True))
 
-    def stale_runs(self, before: datetime) -> list[RunRow]:
-        """Running replies of all owners that nobody has written to since `before`."""
-        query = select(RUNS).where(RUNS.c.status == "running", RUNS.c.heartbeat_at < before)
+    def stale_runs(self, lease_s: float) -> list[RunRow]:
+        """Running replies of all owners that nobody has written to for so long."""
         with self._reading() as connection:
+            query = select(RUNS).where(
+                RUNS.c.status == "running", RUNS.c.heartbeat_at < _since(connection, lease_s)
+            )
             return [as_row(RunRow, row) for row in connection.execute(query).mappings()]
 
-    def interrupt_run(self, run_id: str, before: datetime) -> MessageRow | None:
+    def interrupt_run(self, run_id: str, lease_s: float) -> MessageRow | None:
         """Turn what a dead server wrote down into a message marked interrupted.
 
         Returns:
             The message; None when nothing was said beyond the prefix, when another server was
-            faster, or when the run has been written to since `before` after all.
+            faster, or when the run has been written to within `lease_s` after all.
         """
         with self._writing() as connection:
             found = (
@@ -183,7 +186,7 @@ class RunRecords(StoreBase):
             if found is None or found["status"] != "running":
                 return None
             run = as_row(RunRow, found)
-            if run.heartbeat_at >= before:
+            if run.heartbeat_at >= _since(connection, lease_s):
                 return None
             _end(connection, run_id, "interrupted")
             if run.text == run.prefix:
@@ -197,11 +200,8 @@ class RunRecords(StoreBase):
             return _store_reply(connection, run, message, {"request": run.request}, run.chunks)
 
 
-def _running(connection: Connection, conversation_id: str) -> bool:
-    query = select(RUNS.c.id).where(
-        RUNS.c.conversation_id == conversation_id, RUNS.c.status == "running"
-    )
-    return connection.execute(query).first() is not None
+def _since(connection: Connection, lease_s: float) -> datetime:
+    return clock(connection) - timedelta(seconds=lease_s)
 
 
 def _still_running(connection: Connection, owner: str, run_id: str) -> RunRow:
@@ -226,7 +226,7 @@ def _store_reply(
 
 
 def _end(connection: Connection, run_id: str, status: str, **values: Any) -> None:
-    moment = now()
+    moment = clock(connection)
     connection.execute(
         update(Run)
         .where(Run.id == run_id)

@@ -4,8 +4,9 @@ import hashlib
 import inspect
 import os
 import threading
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import create_engine, event, text
@@ -13,6 +14,7 @@ from sqlalchemy.engine import Engine
 
 from storage.errors import BadExport, Conflict, DatabaseTooNew, NotFound, StorageUnavailable
 from storage.formats import FORMATS, export, import_json
+from storage.ids import now
 from storage.rows import ConversationRow, NewMessage, Window
 from storage.store import Store
 
@@ -138,10 +140,9 @@ def test_a_checkpoint_passes_on_a_wish_to_stop(store, conversation):
 def test_a_stale_run_becomes_an_interrupted_message_once(store, conversation):
     run = begin(store, conversation)
     store.checkpoint(run.id, text="It was", reasoning="", chunks=[(1, 6)])
-    soon = datetime.now(UTC) + timedelta(seconds=1)
-    (stale,) = store.stale_runs(soon)
+    (stale,) = store.stale_runs(-1)
 
-    first, second = store.interrupt_run(stale.id, soon), store.interrupt_run(stale.id, soon)
+    first, second = store.interrupt_run(stale.id, -1), store.interrupt_run(stale.id, -1)
 
     assert (first.content, first.finish_reason, second) == ("It was", "interrupted", None)
     assert shown(store, conversation) == ["Hello.", "It was"]
@@ -152,7 +153,7 @@ def test_a_stale_run_that_said_nothing_beyond_its_prefix_stores_nothing(store, c
     run = begin(store, conversation, prefix="Hello")
     store.checkpoint(run.id, text="Hello", reasoning="", chunks=[])
 
-    assert store.interrupt_run(run.id, datetime.now(UTC) + timedelta(seconds=1)) is None
+    assert store.interrupt_run(run.id, -1) is None
 
     assert shown(store, conversation) == ["Hello."]
     assert store.active_run(AVA, conversation.id) is None
@@ -160,10 +161,11 @@ def test_a_stale_run_that_said_nothing_beyond_its_prefix_stores_nothing(store, c
 
 def test_a_stale_run_that_was_written_to_after_all_goes_on(store, conversation):
     run = begin(store, conversation)
-    before = datetime.now(UTC)
+    time.sleep(0.3)
+    (stale,) = store.stale_runs(0.2)
     store.checkpoint(run.id, text="It was", reasoning="", chunks=[(1, 6)])
 
-    assert store.interrupt_run(run.id, before) is None
+    assert store.interrupt_run(stale.id, 60) is None
 
     assert store.active_run(AVA, conversation.id).id == run.id
 
@@ -171,7 +173,19 @@ def test_a_stale_run_that_was_written_to_after_all_goes_on(store, conversation):
 def test_a_living_run_is_not_stale(store, conversation):
     begin(store, conversation)
 
-    assert store.stale_runs(datetime.now(UTC) - timedelta(seconds=5)) == []
+    assert store.stale_runs(60) == []
+
+
+def test_a_server_whose_clock_is_wrong_is_not_taken_for_dead(store, conversation, monkeypatch):
+    if not store.location.startswith("postgresql"):
+        pytest.skip("all servers of a SQLite file have one clock")
+    early = now() - timedelta(hours=1)
+    monkeypatch.setattr("storage.base.now", lambda: early)
+    run = begin(store, conversation)
+    store.checkpoint(run.id, text="It was", reasoning="", chunks=[(1, 6)])
+    monkeypatch.undo()
+
+    assert store.stale_runs(60) == []
 
 
 def test_tool_rounds_go_on_under_their_answers(store, conversation):
@@ -197,7 +211,7 @@ def test_undo_and_redo_walk_over_the_moves(store, conversation):
     store.redo(AVA, conversation.id)
     store.redo(AVA, conversation.id)
     assert store.conversation(AVA, conversation.id).title == "Storm"
-    assert shown(store, conversation) == []
+    assert shown(store, conversation) == ["Good evening."]
 
 
 def test_a_new_move_ends_what_can_be_redone(store, conversation):
@@ -236,6 +250,58 @@ def test_a_deleted_message_is_no_swipe_any_more(store, conversation):
     other = store.siblings(AVA, conversation.leaf_id)
 
     assert [row.content for row in other] == ["Good evening."]
+
+
+def test_a_deleted_swipe_leaves_the_one_before_it_with_all_that_followed(store, conversation):
+    first = conversation.leaf_id
+    question = store.append(AVA, conversation.id, first, NewMessage("user", "So?"))
+    replies = [
+        store.append(AVA, conversation.id, question.id, NewMessage("assistant", text))
+        for text in ("One.", "Two.", "Three.")
+    ]
+    store.append(AVA, conversation.id, replies[1].id, NewMessage("user", "And?"))
+    store.move_leaf(AVA, conversation.id, replies[2].id)
+
+    store.delete_message(AVA, replies[2].id)
+    assert shown(store, conversation) == ["Hello.", "So?", "Two.", "And?"]
+    store.delete_message(AVA, replies[1].id)
+    assert shown(store, conversation) == ["Hello.", "So?", "One."]
+    store.delete_message(AVA, replies[0].id)
+    assert shown(store, conversation) == ["Hello.", "So?"]
+
+    for _ in range(3):
+        store.undo(AVA, conversation.id)
+    assert shown(store, conversation) == ["Hello.", "So?", "Three."]
+
+
+def test_a_deleted_first_swipe_leaves_the_one_behind_it(store, conversation):
+    store.delete_message(AVA, conversation.leaf_id)
+
+    assert shown(store, conversation) == ["Good evening."]
+
+
+def test_deleting_a_swipe_that_is_not_shown_moves_nobody(store, conversation):
+    other = store.siblings(AVA, conversation.leaf_id)[1]
+
+    store.delete_message(AVA, other.id)
+
+    assert shown(store, conversation) == ["Hello."]
+    assert len(store.siblings(AVA, conversation.leaf_id)) == 1
+
+
+def test_nothing_is_moved_beneath_a_reply_that_is_being_written(store, conversation):
+    store.rename(AVA, conversation.id, "Storm")
+    run = begin(store, conversation)
+
+    for move in (store.undo, store.redo):
+        with pytest.raises(Conflict, match="still being written"):
+            move(AVA, conversation.id)
+    with pytest.raises(Conflict, match="still being written"):
+        store.delete_message(AVA, conversation.leaf_id)
+    finish(store, run)
+
+    assert shown(store, conversation) == ["Hello.", "Yes."]
+    assert store.undo(AVA, conversation.id) is not None
 
 
 def test_a_deleted_conversation_can_be_restored_whole(store, conversation):
@@ -318,6 +384,17 @@ def test_switching_to_a_swipe_finds_the_newest_leaf_beneath_it(store, conversati
     store.move_leaf(AVA, conversation.id, store.siblings(AVA, first)[1].id)
 
     assert store.descend(AVA, first) == reply.id
+
+
+def test_a_reply_that_a_slow_clock_gave_a_lower_id_is_still_the_leaf(
+    store, conversation, monkeypatch
+):
+    question = store.append(AVA, conversation.id, conversation.leaf_id, NewMessage("user", "So?"))
+    monkeypatch.setattr("storage.base.new_id", lambda: "0" * len(question.id))
+    reply = store.append(AVA, conversation.id, question.id, NewMessage("assistant", "Yes."))
+
+    assert reply.id < question.id
+    assert store.descend(AVA, question.id) == reply.id
 
 
 def test_two_threads_that_write_at_once_lose_nothing(store, conversation):
