@@ -72,7 +72,7 @@ class ChatService:
             persona_digest=entry.digest,
             settings={"user": user} if user else {},
             greetings=[text for text in texts if text],
-            first=greeting,
+            first=sum(1 for text in texts[: max(0, greeting)] if text),
         )
 
     def send(self, owner: str, conversation_id: str, text: str) -> RunRow:
@@ -238,14 +238,21 @@ class ChatService:
     def _greeting_index(
         self, owner: str, conversation: ConversationRow, persona: Persona
     ) -> int | None:
-        """Which greeting the branch began with; looked up only where lore depends on it."""
+        """Which greeting the branch began with; looked up only where lore depends on it.
+
+        The first messages are those greetings that have a text; later ones were written here.
+        """
         entries = persona.lorebook.entries if persona.lorebook else ()
         if conversation.leaf_id is None or not any("@is_greeting" in e.content for e in entries):
             return None
         root = self.store.root(owner, conversation.leaf_id)
-        first = self.store.siblings(owner, root.id)
-        greetings = [row.id for row in first if row.role == "assistant"]
-        return greetings.index(root.id) if root.id in greetings else None
+        if root.deleted_at is not None:
+            return None
+        first = self.store.siblings(owner, root.id, hidden=True)
+        ids = [row.id for row in first if row.role == "assistant"]
+        texts = (persona.greeting, *persona.alternate_greetings)
+        numbers = [number for number, text in enumerate(texts) if text]
+        return dict(zip(ids, numbers, strict=False)).get(root.id)
 
     def _begin(
         self, owner: str, message: MessageRow, *, parent_id: str | None, prefix: str = ""

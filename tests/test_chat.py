@@ -224,6 +224,27 @@ lorebook:
     assert ["The lamp has a crack." in text for text in texts] == [False, True]
 
 
+def test_lore_knows_a_greeting_by_its_number_in_the_persona(chat):
+    persona = """\
+name: Ava
+alternate_greetings: [Good morning., Good evening.]
+lorebook:
+  entries:
+    - {constant: true, content: "@@is_greeting 2\\nThe lamp has a crack."}
+"""
+    slug = chat.catalog.save(OWNER, persona).slug
+    conversation = chat.start(OWNER, slug, greeting=2)
+    evening = conversation.leaf_id
+
+    chat.delete(OWNER, chat.store.siblings(OWNER, evening)[0].id)
+    with_lore = text_of(chat.prompt_for(OWNER, conversation.id).pieces)
+    chat.edit(OWNER, evening, "Good night.")
+
+    assert chat.store.message(OWNER, evening).content == "Good evening."
+    assert "a crack" in with_lore
+    assert "a crack" not in text_of(chat.prompt_for(OWNER, conversation.id).pieces)
+
+
 def test_lore_of_a_greeting_that_was_deleted_stays_silent(chat):
     lore = """\
 lorebook:
