@@ -3,7 +3,6 @@
 A caller hands over ids, never a history: what the database holds is the conversation.
 """
 
-import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,14 +17,13 @@ from hermes_ui.prompt.lore import LoreDecision
 from hermes_ui.reply import Recipe, compose, prompt_budget
 from hermes_ui.runs import Runs
 from hermes_ui.toolbox import TOOLBOX
-from storage.rows import ConversationRow, MessageRow, NewMessage, RunRow
+from storage.rows import UNSTORABLE, ConversationRow, MessageRow, NewMessage, RunRow
 from storage.store import Store
 
 SEED_BITS = 48  # survives a trip through JavaScript's numbers
 TITLE_CHARS = 60
 TITLE_LIMIT = 200  # characters of a title that somebody typed
 MESSAGE_CHARS = 100_000
-UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # PostgreSQL takes no NUL, UTF-8 no lone surrogate
 
 
 @dataclass(frozen=True, slots=True)

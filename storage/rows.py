@@ -1,8 +1,11 @@
 """What storage hands out and takes: frozen values, detached from any session."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # PostgreSQL takes no NUL, UTF-8 no lone surrogate
 
 
 @dataclass(frozen=True, slots=True)

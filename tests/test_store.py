@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import json
 import os
 import threading
 import time
@@ -451,6 +452,33 @@ def test_a_file_that_is_no_export_is_refused(store, text_):
         import_json(store, AVA, text_)
 
     assert store.conversations(AVA) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("messages", 0, "content"), ["a list"]),
+        (("messages", 0, "content"), "\ud83d"),
+        (("messages", 0, "id"), ["a list"]),
+        (("messages", 0, "created_at"), "yesterday"),
+        (("messages", 0), "no row"),
+        (("messages",), 7),
+        (("conversation", "settings"), "x"),
+        (("conversation", "title"), None),
+        (("seals",), [{"message_id": "none", "body": {}, "chunks": []}]),
+    ],
+)
+def test_an_export_that_somebody_has_spoilt_is_refused(store, conversation, place, value):
+    document = json.loads(export(store, AVA, conversation.id, "json"))
+    part = document
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+
+    with pytest.raises(BadExport):
+        import_json(store, EVE, json.dumps(document))
+
+    assert store.conversations(EVE) == []
 
 
 def test_markdown_keeps_every_word_inside_its_frame(store, conversation):

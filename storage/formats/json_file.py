@@ -1,28 +1,34 @@
 """The whole tree with its seals, as JSON that can be imported again without loss."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from storage.errors import BadExport
-from storage.rows import ConversationRow, MessageRow, SealRow
+from storage.rows import UNSTORABLE, ConversationRow, MessageRow, SealRow
 from storage.store import Store
 
 SCHEMA = "hermes-ui/conversation@1"
 MAX_CHARACTERS = 200_000_000
+Row = TypeVar("Row")
 
 
 def export_json(store: Store, owner: str, conversation_id: str, assistant: str) -> str:
     """Every message, hidden ones too, with seals, settings and the persona's text."""
     conversation = store.conversation(owner, conversation_id)
+    # Seals first: a reply that ends meanwhile may lack its seal, but no seal lacks its message.
+    seals = [_plain(row) for row in store.seals(owner, conversation_id)]
     document = {
         "schema": SCHEMA,
         "persona": _persona(store, owner, conversation),
         "assistant": assistant,
         "conversation": _plain(conversation),
         "messages": [_plain(row) for row in store.tree(owner, conversation_id)],
-        "seals": [_plain(row) for row in store.seals(owner, conversation_id)],
+        "seals": seals,
     }
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
@@ -35,10 +41,14 @@ def import_json(store: Store, owner: str, text: str) -> ConversationRow:
     """
     document = _document(text)
     try:
-        conversation = _conversation(owner, document["conversation"])
+        conversation = _row(ConversationRow, owner, document["conversation"])
         messages = [_row(MessageRow, owner, each) for each in document["messages"]]
         seals = [_row(SealRow, owner, each) for each in document["seals"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadExport(f"the file has a wrong {where}: {first['msg']}") from None
+    except (KeyError, TypeError) as error:
         raise BadExport(f"the file is incomplete: {error}") from None
     persona = document.get("persona")
     if persona:
@@ -79,19 +89,24 @@ def _document(text: str) -> dict[str, Any]:
         raise BadExport("the file is not JSON") from None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise BadExport(f"the file is not a conversation of the schema {SCHEMA}")
+    for said in _strings(document):
+        if found := UNSTORABLE.search(said):
+            raise BadExport(f"U+{ord(found.group()):04X} in the file cannot be kept")
     return document
 
 
-def _conversation(owner: str, said: dict[str, Any]) -> ConversationRow:
-    row: ConversationRow = _row(ConversationRow, owner, said)
-    if not isinstance(row.settings, dict):
-        raise TypeError("settings")
-    return row
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in what JSON can say, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value:
+            yield from _strings(each)
+        if isinstance(value, dict):
+            for each in value.values():
+                yield from _strings(each)
 
 
-def _row(kind: Any, owner: str, said: dict[str, Any]) -> Any:
-    values = {
-        key: datetime.fromisoformat(value) if key.endswith("_at") and value else value
-        for key, value in said.items()
-    }
-    return kind(**values, owner=owner)
+def _row(kind: type[Row], owner: str, said: dict[str, Any]) -> Row:
+    """A row of the file as its value, every field of its own type."""
+    return TypeAdapter(kind).validate_python({**said, "owner": owner})
