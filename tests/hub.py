@@ -25,6 +25,7 @@ class Hub(ThreadingHTTPServer):
         self.gate = threading.Event()
         self.gate.set()
         self.fetched: list[str] = []
+        self.resumed_at: list[int] = []  # bytes that the client had already
 
     @property
     def url(self) -> str:
@@ -66,8 +67,15 @@ class _Handler(BaseHTTPRequestHandler):
         content = file.read_bytes()
         if self.command == "GET":
             self.server.fetched.append(file.name)
-        etag = hashlib.sha256(content).hexdigest()
-        self._send(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, slowly=True)
+        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
+        asked = self.headers.get("Range", "")
+        if asked:  # "bytes=100-": how the client goes on
+            first = int(asked.removeprefix("bytes=").partition("-")[0])
+            self.server.resumed_at.append(first)
+            headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
+            self._send(206, content[first:], headers, slowly=True)
+        else:
+            self._send(200, content, headers, slowly=True)
 
     def _send(
         self, status: int, content: bytes, headers: dict[str, str] | None = None, *,

@@ -147,6 +147,24 @@ def test_a_model_that_breaks_down_is_loaded_again_when_it_is_next_asked_for(host
     assert spoken(again, prompt, SamplingParams(max_tokens=4))
 
 
+def test_a_model_that_breaks_down_while_another_is_loading_does_not_take_its_place(
+    host, tiny, prompt
+):
+    host.start()
+    broken = host.engine(WAIT_S)
+    with host._loading:
+        host.use(str(tiny))
+        broken._batcher.model.model.layers[0] = None
+        with pytest.raises(EngineError, match="the model stopped"):
+            list(broken.stream(prompt, LONG))
+        with pytest.raises(EngineNotReady, match="starting again"):
+            host.engine(0)
+
+    assert host.engine(WAIT_S).identity.model_id == tiny.name
+    wait_until(lambda: not any(t.name == "hermes-load" for t in threading.enumerate()))
+    assert host.status.model_id == tiny.name
+
+
 def test_switching_lets_a_running_reply_finish_on_the_old_model(host, tiny, prompt):
     host.start()
     old = host.engine(WAIT_S)

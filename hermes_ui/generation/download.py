@@ -1,11 +1,18 @@
-"""Getting a model from the hub into its cache: real progress, cancellable, never twice."""
+"""Getting a model from the hub into its cache: real progress, cancellable, never twice.
+
+The hub's client begins a file anew whenever a download was interrupted (huggingface_hub 2.4,
+`_download_to_tmp_and_move`), and a shard may have five gigabytes. So half a file is kept here
+under a name of its own, and taken up again; the client then finds it whole.
+"""
 
 import fnmatch
+import hashlib
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from hermes_ui.errors import ModelError, first_line
 
@@ -14,6 +21,7 @@ WANTED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generatio
           "merges.txt", "chat_template.jinja", "README.md", "LICENSE*")  # fmt: skip
 LISTING_S = 20.0
 SPARE_BYTES = 1_000_000_000  # left free on the disk
+PART = ".part"  # how the name of half a file ends
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -57,13 +65,8 @@ def download(
         _check_disk(hub_id, files, cache_dir)
         counter = _Counter(sum(files.values()), progress, cancelled)
         for name, size in files.items():
-            hub.hf_hub_download(
-                hub_id,
-                name,
-                endpoint=endpoint,
-                cache_dir=cache_dir,
-                tqdm_class=counter.bar(),
-            )
+            _fetch(hub_id, name, counter, endpoint=endpoint, blobs=_blobs(hub_id, cache_dir))
+            hub.hf_hub_download(hub_id, name, endpoint=endpoint, cache_dir=cache_dir)
             counter.file_done(size)
     except errors.RepositoryNotFoundError:
         raise ModelError(hub_id, "the hub has no such model, or not for everyone") from None
@@ -73,6 +76,64 @@ def download(
         raise ModelError(hub_id, "HF_HUB_OFFLINE is set: the hub must not be used") from None
     except (OSError, _transport_error()) as error:
         raise ModelError(hub_id, f"the download stopped: {first_line(error)}") from error
+
+
+def _fetch(
+    hub_id: str, name: str, counter: "_Counter", *, endpoint: str | None, blobs: Path
+) -> None:
+    """Have a file's content among `blobs`, where the client looks for it by its etag.
+
+    Raises:
+        ModelError: what was put together is not what the hub says it is; it is given up.
+    """
+    import huggingface_hub as hub  # noqa: PLC0415
+    from huggingface_hub.file_download import http_get  # noqa: PLC0415
+    from huggingface_hub.utils import WeakFileLock, build_hf_headers  # noqa: PLC0415
+
+    url = hub.hf_hub_url(hub_id, name, endpoint=endpoint)
+    said = hub.get_hf_file_metadata(url)
+    etag = Path(said.etag or "").name  # never a path that leads elsewhere
+    if not etag or (blobs / etag).exists():
+        return
+    blobs.mkdir(parents=True, exist_ok=True)
+    part = blobs / f"{etag}{PART}"
+    # The token is the hub's, and not for the server that it may send us to.
+    is_hub = urlsplit(said.location).netloc == urlsplit(url).netloc
+    headers = build_hf_headers() if is_hub else None
+    locks = blobs.parent.parent / ".locks" / blobs.parent.name
+    locks.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(locks / f"{part.name}.lock"):
+        before = part.stat().st_size if part.exists() else 0
+        with part.open("ab") as file:
+            http_get(
+                said.location,
+                file,
+                resume_size=before,
+                headers=headers,
+                expected_size=said.size,
+                tqdm_class=counter.bar(),
+            )
+        if before and not _is_whole(part, etag):
+            part.unlink()
+            raise ModelError(hub_id, f"{name} was damaged on its way; download it again")
+        part.replace(blobs / etag)
+
+
+def _is_whole(file: Path, etag: str) -> bool:
+    """Whether the content is what the etag says, which of large files is their SHA-256."""
+    if len(etag) != hashlib.sha256().digest_size * 2:
+        return True
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() == etag
+
+
+def _blobs(hub_id: str, cache_dir: Path | None) -> Path:
+    """Where the cache keeps the contents of a model's files."""
+    from huggingface_hub import constants  # noqa: PLC0415
+    from huggingface_hub.file_download import repo_folder_name  # noqa: PLC0415
+
+    folder: str = repo_folder_name(repo_id=hub_id, repo_type="model")
+    return Path(cache_dir or constants.HF_HUB_CACHE) / folder / "blobs"
 
 
 def hub_answers(endpoint: str | None, timeout_s: float) -> bool:
@@ -164,6 +225,7 @@ def _check_disk(hub_id: str, files: dict[str, int], cache_dir: Path | None) -> N
         for name, size in files.items()
         if not isinstance(try_to_load_from_cache(hub_id, name, cache_dir=cache_dir), str)
     )
+    needed -= sum(part.stat().st_size for part in _blobs(hub_id, cache_dir).glob(f"*{PART}"))
     folder = Path(cache_dir or HF_HUB_CACHE).absolute()
     while not folder.exists():
         folder = folder.parent

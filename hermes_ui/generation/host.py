@@ -102,6 +102,7 @@ class ModelHost:
         self._status = ModelStatus("loading", detail="waiting to start")
         self._engine: Engine | None = None
         self._served = model  # what `_engine` was loaded as
+        self._asked = model  # what comes in its place; the same while nothing else is loading
         self._error: ModelError | None = None
         self._loading = threading.Lock()
         self._wanted = 0  # the newest wish wins
@@ -165,6 +166,7 @@ class ModelHost:
         with self._changed:
             self._wanted += 1
             wish = self._wanted
+            self._asked = model
             self._error = None
         self._in_background(lambda: self._switch(model, wish), "hermes-load")
 
@@ -182,7 +184,7 @@ class ModelHost:
         self._in_background(lambda: self._fetch(hub_id, cancelled), "hermes-download")
 
     def cancel(self) -> None:
-        """Stop the download; whole files that it has fetched are kept."""
+        """Stop the download; what it has fetched is kept for the next try."""
         with self._changed:
             if self._download is not None:
                 self._download.set()
@@ -227,8 +229,10 @@ class ModelHost:
             self._status = replace(
                 self._status, state="loading", detail=f"starting again after {engine.failure}"
             )
+            is_replaced = self._asked != self._served
         engine.close()
-        self.use(self._served)
+        if not is_replaced:
+            self.use(self._served)
 
     def _in_background(self, work: Callable[[], None], name: str) -> None:
         thread = threading.Thread(target=work, name=name, daemon=True)
@@ -309,6 +313,7 @@ class ModelHost:
                 self._error = error
                 self._status = replace(self._status, state="failed", detail=str(error))
             else:
+                self._asked = self._served
                 detail = f"{error}; {self._engine.identity.model_id} goes on"
                 self._status = replace(self._status, state="ready", detail=detail)
             self._changed.notify_all()
