@@ -93,9 +93,10 @@ class Inputs:
         self._ids = torch.zeros(1, most, dtype=torch.int64, device=device)
         self._positions = torch.zeros(1, most, dtype=torch.int64, device=device)
         self._numbers = torch.zeros(2, most, dtype=torch.int64, device=device)
-        self._sent = torch.zeros(2, most, dtype=torch.int64).pin_memory()
+        is_cuda = device.type == "cuda"
+        self._sent = torch.zeros(2, most, dtype=torch.int64, pin_memory=is_cuda)
         self._tables = torch.zeros(most, pages, dtype=torch.int32, device=device)
-        self._shown: list[tuple[str, int]] = []
+        self._shown: list[tuple[int, ...]] = []
 
     def of(self, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Ids, positions, tables, lengths and places of `size` rows."""
@@ -114,8 +115,11 @@ class Inputs:
         self._show(step.rows)
 
     def _show(self, rows: list[Row]) -> None:
-        """Lay out the rows' pages, where they are not those of the step before."""
-        asked = [(row.request_id, len(row.table)) for row in rows]
+        """Lay out the rows' pages, where they are not those of the step before.
+
+        A request's pages change without growing too: for equal ones that were kept before.
+        """
+        asked = [tuple(row.table) for row in rows]
         if self._shown[: len(asked)] != asked:
             self._tables[: len(rows)] = tables_of(rows, self._tables.shape[1])
             self._shown = asked
