@@ -92,7 +92,7 @@ def create_app(settings: Settings, chat: ChatService | None = None) -> FastAPI:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket bound to the configured address.
+    """A socket that listens on the configured address.
 
     Raises:
         SettingsError: the address or port cannot be had.
@@ -102,6 +102,7 @@ def listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+        listener.listen()  # two that start at once may both bind
     except OSError as error:
         listener.close()
         reason = (error.strerror or str(error)).lower()

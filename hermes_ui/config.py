@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -109,13 +110,14 @@ class Settings(BaseSettings):
             SettingsError: an unknown `HERMES_` name or an unusable value, in one line.
         """
         known = {PREFIX + name.upper() for name in cls.model_fields}
+        for name in _file_names():
+            if PREFIX + name in known:  # the library would pass over it
+                raise SettingsError(f"{name} is not a setting; did you mean {PREFIX + name}?")
         for name in sorted(os.environ):
             if name.startswith(PREFIX) and name not in known:
                 raise SettingsError(_unknown(name, known))
         try:
             return cls(**given)  # type: ignore[arg-type]
-        except UnicodeDecodeError:
-            raise SettingsError(".env: is not UTF-8 text") from None
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
@@ -123,6 +125,16 @@ class Settings(BaseSettings):
                 raise SettingsError(_unknown(name.upper(), known)) from None
             shown = name.upper() if name.upper().startswith(PREFIX) else PREFIX + name.upper()
             raise SettingsError(f"{shown}={first['input']}: {first['msg']}") from None
+
+
+def _file_names() -> list[str]:
+    """What `.env` sets, in upper case."""
+    try:
+        return [name.upper() for name in dotenv_values(".env")]
+    except UnicodeDecodeError:
+        raise SettingsError(".env: is not UTF-8 text") from None
+    except OSError as error:
+        raise SettingsError(f".env: {error.strerror}") from None
 
 
 def _unknown(name: str, known: set[str]) -> str:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from app import listen
+from hermes_ui.config import Settings
+from hermes_ui.errors import SettingsError
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -180,6 +184,15 @@ def test_a_port_in_use_is_one_readable_line(hermes, tmp_path):
 
     assert "HERMES_PORT" in line
     assert not (tmp_path / "data").exists()
+
+
+def test_of_two_servers_that_start_at_once_only_one_has_the_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        settings = Settings(port=probe.getsockname()[1])
+
+    with listen(settings), pytest.raises(SettingsError, match="HERMES_PORT"):
+        listen(settings)
 
 
 def test_a_hub_that_does_not_answer_is_one_readable_line(hermes):

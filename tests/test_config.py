@@ -48,6 +48,20 @@ def test_a_misspelt_line_in_the_file_is_an_error(elsewhere):
         Settings.from_env()
 
 
+def test_a_line_without_the_prefix_is_an_error_where_it_must_mean_a_setting(elsewhere):
+    (elsewhere / ".env").write_text("port=8000\n")
+
+    with pytest.raises(SettingsError, match="PORT is not a setting; did you mean HERMES_PORT"):
+        Settings.from_env()
+
+
+def test_a_file_that_is_no_text_is_an_error(elsewhere):
+    (elsewhere / ".env").write_bytes(b"# caf\xe9\n")
+
+    with pytest.raises(SettingsError, match=r"\.env: is not UTF-8 text"):
+        Settings.from_env()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("PORT", "99999"), ("PORT", "http"), ("HOST", "not a host"), ("ENGINE", "steam")],

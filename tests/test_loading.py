@@ -103,6 +103,12 @@ def test_all_whole_models_are_listed(tiny, models_dir, cache_dir):
     assert [each.model_id for each in found] == ["hermes-mini", "someone/model"]
 
 
+@pytest.mark.parametrize("name", ["~nobody-is-called-so/model", "m" * 300, "/" + "m" * 300])
+def test_a_name_that_cannot_be_looked_up_says_so(models_dir, name):
+    with pytest.raises(ModelError, match="cannot be looked at"):
+        choose(name, models_dir=models_dir)
+
+
 def test_a_name_that_is_nothing_says_so(models_dir):
     with pytest.raises(ModelError, match="is no folder, and no hub id"):
         choose("nonsense", models_dir=models_dir)

@@ -89,7 +89,10 @@ class Doors:
             )
         origin = headers.get("origin")
         if origin and urlsplit(origin).netloc.lower() != host.lower():
-            return "Requests from other sites are not accepted.\n"
+            return (
+                f"Requests from other sites are not accepted: this one comes from {origin[:100]!r} "
+                f"and was sent to {host[:100]!r}. A proxy must pass the Host header on.\n"
+            )
         return ""
 
     def _token(self, headers: Headers) -> tuple[str, bool]:

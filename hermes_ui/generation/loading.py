@@ -53,8 +53,12 @@ def choose(model: str, *, models_dir: Path, cache_dir: Path | None = None) -> Mo
         )
     if model in ("embedded", EMBEDDED):
         return _embedded(models_dir, "asked for")
-    folder = Path(model).expanduser()
-    if folder.exists() or model.startswith((".", "/", "~")) or folder.is_absolute():
+    try:
+        folder = Path(model).expanduser()
+        is_folder = folder.exists() or model.startswith((".", "/", "~")) or folder.is_absolute()
+    except (OSError, RuntimeError) as error:  # no such user, a name too long, no way in
+        raise ModelError(model, f"cannot be looked at: {first_line(error)}") from None
+    if is_folder:
         return _checked(ModelChoice(folder, folder.resolve().name, f"the folder {folder}"))
     if _HUB_ID.fullmatch(model):
         return _from_hub(model, models_dir, cache_dir)
