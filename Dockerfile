@@ -7,6 +7,9 @@ WORKDIR /home/hermes/app
 
 # The CPU build of torch is a tenth of the default one; a GPU image sets TORCH_INDEX empty.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# On a GPU the attention kernels are compiled where they run, with a C compiler.
+RUN [ -n "$TORCH_INDEX" ] || (apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*)
 COPY requirements.txt .
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url $TORCH_INDEX} -r requirements.txt
 

@@ -252,13 +252,13 @@ class Persona(_Frozen):
         (), max_length=32, description="Functions of the toolbox that it may call."
     )
     response_format: JsonObject | None = Field(
-        None, description="A JSON schema that every reply must follow."
+        None, description="A JSON schema that its replies are asked to follow."
     )
     avatar: Picture = Field(
         "", description="A picture: a file name in the avatars folder, or a data:image URL."
     )
     tests: tuple[PersonaTest, ...] = Field(
-        (), max_length=100, description="Questions that `persona test` asks."
+        (), max_length=100, description="Questions to ask it, and what the answers must hold."
     )
     extensions: JsonObject = Field({}, description="Data of other programs, kept untouched.")
 
