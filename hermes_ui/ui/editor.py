@@ -27,11 +27,24 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # Raw values: a half-typed number is the form's business and not an error of the page.
 RAW: dict[str, Any] = {**QUIET, "preprocess": False, "concurrency_limit": None}
 
-READ_DRAFT = "(slug) => [slug, localStorage.getItem('hermes.draft.' + slug) ?? '']"
+# A browser may refuse its storage; what nothing was written to yet is null.
+READ_DRAFT = """(slug) => {
+  try { return [slug, localStorage.getItem('hermes.draft.' + (slug ?? '')) ?? '']; }
+  catch { return [slug, '']; }
+}"""
+# What was new until now has its draft under no name.
 KEEP_DRAFT = """(slug, text, saved, picture) => {
-  const key = 'hermes.draft.' + slug;
-  if (text.trim() === saved.trim()) localStorage.removeItem(key);
-  else localStorage.setItem(key, JSON.stringify({text, picture}));
+  const key = 'hermes.draft.' + (slug ?? '');
+  const [shown, kept] = [text ?? '', saved ?? ''];
+  try {
+    if (shown.trim() !== kept.trim()) {
+      localStorage.setItem(key, JSON.stringify({text: shown, picture: picture ?? ''}));
+      return;
+    }
+    localStorage.removeItem(key);
+    const unnamed = JSON.parse(localStorage.getItem('hermes.draft.') ?? '{}');
+    if (unnamed.text?.trim() === shown.trim()) localStorage.removeItem('hermes.draft.');
+  } catch (error) { console.warn('the draft is not kept:', error); }
 }"""
 
 
@@ -224,7 +237,7 @@ def _told(parts: _Parts, work: Work, shown: Shown) -> dict[Any, Any]:
     answer: dict[Any, Any] = {
         parts.work: work,
         parts.slug: work.session.slug,
-        parts.number: str(work.session.number),
+        parts.number: work.session.mark,
     }
     for name, component in (
         ("text", parts.text),

@@ -96,12 +96,9 @@ class Desk:
         self._restore_draft(work, stash)
         return work
 
-    def merge(self, work: Work, number: str | None, text: str, values: Mapping[str, Any]) -> bool:
+    def merge(self, work: Work, mark: str | None, text: str, values: Mapping[str, Any]) -> bool:
         """Take over what the user did; True when the page has not seen the last answer."""
-        seen = int(number) if number and number.isdecimal() else 0
-        is_late = seen != work.session.number
-        work.session.merge(seen, work.unfold(text), values)
-        return is_late
+        return work.session.merge(mark or "", work.unfold(text), values)
 
     def act(self, owner: str, work: Work, board: str, act: str, key: str) -> None:
         """Carry out what a button asks for; unknown acts are ignored."""
@@ -279,30 +276,32 @@ class Desk:
         was_edited = work.origin == "edited"
         self._catalog.remove(owner, session.slug)
         if was_edited:
-            self._reload(owner, work)
-            work.said = (words.ORIGINAL_NOTICE.format(name=name), "restore")
+            undo = self._reload(owner, work)
+            work.said = (words.ORIGINAL_NOTICE.format(name=name), "restore", *undo)
         else:
             session.removed = True
             work.said = (words.REMOVED_NOTICE.format(name=name), "restore")
 
     def _restore(self, owner: str, work: Work, _: str) -> None:
         self._catalog.restore(owner, work.session.slug)
-        self._reload(owner, work)
+        undo = self._reload(owner, work)
         name = str(work.session.fields.get("name") or "")
-        work.said = (words.RESTORED_NOTICE.format(name=name),)
+        work.said = (words.RESTORED_NOTICE.format(name=name), *undo)
 
     def _revert(self, owner: str, work: Work, key: str) -> None:
         self._catalog.revert(owner, work.session.slug, key)
-        self._reload(owner, work)
-        work.said = (words.REVERTED_NOTICE.format(version=key[: boards.SHORT]),)
+        undo = self._reload(owner, work)
+        work.said = (words.REVERTED_NOTICE.format(version=key[: boards.SHORT]), *undo)
 
-    def _reload(self, owner: str, work: Work) -> None:
-        """Show the current version again."""
+    def _reload(self, owner: str, work: Work) -> tuple[str, ...]:
+        """Show the current version again; what the notice must offer besides."""
         session = work.session
+        undo = ("undo",) if session.lay_aside() else ()
         entry = self._catalog.entry(owner, session.slug)
         session.write(entry.text)
         session.saved, session.removed = entry.text, False
         work.digest, work.origin, work.compared = entry.digest, entry.origin, ""
+        return undo
 
     def _compare(self, _: str, work: Work, key: str) -> None:
         work.compared = "" if work.compared == key else key

@@ -78,7 +78,7 @@ class Session:
 
     @property
     def can_undo(self) -> bool:
-        """Whether a removal can be taken back."""
+        """Whether there is a text to go back to."""
         return bool(self._before)
 
     def items(self, which: str) -> list[Any]:
@@ -86,10 +86,18 @@ class Session:
         found = _get(self.fields, LISTS[which])
         return list(found) if isinstance(found, list) else []
 
-    def merge(self, number: int, text: str, values: Mapping[str, Any]) -> None:
-        """Take over what the user did since answer `number`."""
+    @property
+    def mark(self) -> str:
+        """What the page hands back with every event: the answer's number and what is open."""
+        return "/".join(map(str, (self.number, self.at[ENTRY], self.at[GREETING])))
+
+    def merge(self, mark: str, text: str, values: Mapping[str, Any]) -> bool:
+        """Take over what the user did since the answer of `mark`; True if another came since."""
+        number, entry, greeting = (int(each) if each.isdecimal() else 0 for each in _three(mark))
+        is_late = number != self.number
         answer = self._answers.get(number)
         if answer is None:  # the server was restarted under an open page
+            self.at = {ENTRY: entry, GREETING: greeting}
             self._load(text)
             answer = Answer(text, self._all_shown(), dict(self.at))
         if text.strip() != answer.text.strip():  # Gradio strips what its code box shows
@@ -99,6 +107,7 @@ class Session:
             if value != answer.values.get(name):
                 self._edit(FIELDS[name], self._path(name, answer.at), value)
         self._shown, self._shown_text = dict(values), text
+        return is_late
 
     def answer(self) -> tuple[str | None, dict[str, Any]]:
         """The text, if the page shows another, and the controls that must change."""
@@ -117,6 +126,12 @@ class Session:
         self.unread.clear()
         self._waiting.clear()
         self._load(text)
+
+    def lay_aside(self) -> bool:
+        """Keep what is not saved for `undo`; whether there is such a thing."""
+        if self.dirty:
+            self._before.append(self.text)
+        return self.dirty
 
     def set(self, path: Path, value: Any) -> None:
         """Change one value of the persona; nothing happens while the text is broken."""
@@ -153,7 +168,7 @@ class Session:
             del self.unread[name]
 
     def undo(self) -> None:
-        """Take back the last removal."""
+        """Take back the last removal, or bring back what was laid aside."""
         if self._before:
             self.write(self._before.pop())
 
@@ -251,6 +266,10 @@ class Session:
     def _all_shown(self) -> dict[str, Any]:
         self._shown = {}
         return self._stale()
+
+
+def _three(mark: str) -> list[str]:
+    return [*mark.split("/"), "", "", ""][:3]
 
 
 def _get(fields: Any, path: Path) -> Any:

@@ -36,6 +36,10 @@ function release() {
 
 // The head listens for the whole form, which is mounted after it.
 if (element.classList.contains("pe-on-head")) {
+  // Tab leaves the YAML, as it leaves every other field; the code box would indent with it.
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Tab" && event.target.closest?.("#pe-yaml .cm-content")) event.stopPropagation();
+  }, true);
   let wait;
   document.addEventListener("input", (event) => {
     if (!event.target.closest?.(".pe-body")) return;
