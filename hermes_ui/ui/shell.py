@@ -87,7 +87,7 @@ def _composer() -> str:
     return (
         '<form class="composer" data-part="composer"><div class="field">'
         f'<textarea data-part="input" rows="1" dir="auto" title="{hint}" maxlength="100000" '
-        'enterkeyhint="send"></textarea>'
+        'enterkeyhint="enter"></textarea>'
         f'<button type="submit" class="send" data-part="send" aria-label="{words.SEND}" '
         f'title="{words.SEND}"><span class="to-send">{icons.SEND}</span>'
         f'<span class="to-stop">{icons.STOP}</span></button></div></form>'

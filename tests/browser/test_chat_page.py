@@ -17,6 +17,15 @@ def start_chat(page: Page) -> None:
     expect(page.locator(".messages .message")).to_have_count(1)
 
 
+def start_another(page: Page) -> None:
+    page.wait_for_timeout(1_000)  # until nothing moves, or a click is tried twice
+    before = page.url
+    page.get_by_role("button", name="New chat").click()
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Chat with Mara Voss").click()
+    page.wait_for_url(lambda url: "?c=" in url and url != before)
+
+
 def say(page: Page, text: str) -> None:
     page.locator("[data-part=input]").fill(text)
     page.keyboard.press("Enter")
@@ -226,3 +235,88 @@ def test_a_page_that_gets_narrower_still_shows_the_newest_message(tabs: Tabs, se
 
     expect(page.locator(".messages .message").last).to_be_in_viewport()
     expect(page.locator("[data-part=newest]")).to_be_hidden()
+
+
+def test_a_title_with_spaces_is_typed_in_the_list_of_chats(page: Page):
+    page.wait_for_timeout(1_000)
+    start_chat(page)
+    start_another(page)
+    here = page.url
+    other = page.locator(".rows .row:not(.active)").first
+    other.hover()
+    other.locator("[data-action=row-menu]").click()
+    page.get_by_role("menuitem", name="Rename").click()
+
+    page.keyboard.type("Two words here")
+    page.keyboard.press("Enter")
+
+    expect(page.locator(".rows .title").filter(has_text="Two words here")).to_have_count(1)
+    assert page.url == here
+    expect(page.locator("[data-part=input]")).to_have_value("")
+
+
+def test_going_back_closes_what_speaks_of_the_chat_that_is_left(page: Page):
+    page.wait_for_timeout(1_000)
+    start_chat(page)
+    start_another(page)
+    page.get_by_role("button", name="Settings").click()
+    expect(page.locator("[data-part=drawer]")).to_be_visible()
+
+    page.go_back()
+
+    expect(page.locator("[data-part=drawer]")).to_be_hidden()
+
+
+def distance_from_the_end(page: Page) -> float:
+    return page.evaluate(
+        """() => { const box = document.querySelector("[data-part=scroller]");
+        return box.scrollHeight - box.scrollTop - box.clientHeight; }"""
+    )
+
+
+def test_whoever_scrolls_up_a_little_while_a_reply_is_written_stays_there(
+    tabs: Tabs, server: Server
+):
+    page = tabs.open(1000, 420)
+    page.goto(server.url)
+    start_chat(page)
+    say(page, "A long walk along the shore. " * 40)
+    expect_whole_reply(page)
+    begin_reply(page, SLOWLY)
+    page.locator("[data-part=scroller]").hover()
+
+    for _ in range(3):
+        page.mouse.wheel(0, -20)
+        page.wait_for_timeout(400)
+
+    assert distance_from_the_end(page) > 20
+    page.mouse.wheel(0, 500)
+    page.wait_for_timeout(800)
+    assert distance_from_the_end(page) < 4
+    stop(page)
+
+
+def test_lines_that_are_typed_do_not_cover_the_newest_message(tabs: Tabs, server: Server):
+    page = tabs.open(1000, 420)
+    page.goto(server.url)
+    start_chat(page)
+    say(page, "A long walk along the shore. " * 40)
+    expect_whole_reply(page)
+
+    for _ in range(6):
+        page.keyboard.type("a line")
+        page.keyboard.press("Shift+Enter")
+
+    expect(page.locator("[data-part=newest]")).to_be_hidden()
+    assert distance_from_the_end(page) < 4
+
+
+def test_a_card_that_is_clicked_twice_starts_one_chat(page: Page):
+    page.wait_for_timeout(500)
+    before = page.locator(".rows .row").count()
+
+    page.get_by_role("button", name="Chat with Mara Voss").dblclick()
+
+    expect(page.locator(".messages .message")).to_have_count(1)
+    page.wait_for_timeout(500)
+    assert page.locator(".rows .row").count() == before + 1

@@ -53,7 +53,10 @@ function enter(view, { replace = false } = {}) {
 }
 
 async function start(slug) {
+  if (state.starting) return;
+  state.starting = true;
   const answer = await ask("start", { slug });
+  state.starting = false;
   if (!answer) return;
   enter(answer);
   refreshRows();
@@ -131,6 +134,8 @@ function listen() {
   new ResizeObserver(stayAtEnd).observe(part("scroller"));
   part("replay-bar").addEventListener("change", startReplay);
   addEventListener("popstate", () => {
+    part("drawer").close(); // they speak of the conversation that is left
+    closeMenu();
     const conversation = new URL(location.href).searchParams.get("c");
     if (conversation) open(conversation, { replace: true });
     else if (state.mode === "chat") leaveQuietly();

@@ -1,9 +1,14 @@
 // Writing, sending, stopping, and what can be done with each message.
 
+// Measuring it makes the box small for a moment, which must not move what is read above.
 function fitInput(box) {
+  const scroller = part("scroller");
+  const [wasAtEnd, top] = [follows, scroller.scrollTop];
   box.style.height = "auto";
   const line = parseFloat(getComputedStyle(box).lineHeight) || 24;
   box.style.height = `${Math.min(box.scrollHeight, line * 8 + 24)}px`;
+  if (wasAtEnd && !scroller.contains(box)) toBottom();
+  else scroller.scrollTop = top;
 }
 
 const draftKey = () => `typed.${state.view?.conversation ?? ""}`;

@@ -95,12 +95,13 @@ async function saveField(input) {
 async function redrawSettings(action, fields = {}) {
   const answer = await ask(action, here(fields));
   const body = part("drawer").querySelector(".drawer-body");
-  const focus = document.activeElement?.id;
+  const { id, name, type } = document.activeElement ?? {};
   const scroll = body.scrollTop;
   const html = answer?.html ?? (await askQuietly("settings", here()))?.html;
   if (html) body.replaceChildren(fragment(html));
   body.scrollTop = scroll;
-  if (focus) document.getElementById(focus)?.focus();
+  if (id) document.getElementById(id)?.focus();
+  else if (name) body.querySelector(`[name="${CSS.escape(name)}"][type="${type}"]`)?.focus();
   refreshMeter();
 }
 

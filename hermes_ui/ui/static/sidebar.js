@@ -68,6 +68,9 @@ function renameIn(node, conversation) {
     if (event.key === "Enter" && !event.isComposing) end(true);
     if (event.key === "Escape") end(false);
   });
+  input.addEventListener("keyup", (event) => {
+    if (event.key === " ") event.preventDefault(); // it would press the row's button
+  });
   node.replaceWith(input);
   input.focus();
   input.select();

@@ -5,35 +5,48 @@ let live = null; // the wire on which a reply arrives
 let settledBlocks = 0;
 let lastHeard = 0;
 let follows = true; // the reader is at the end, and stays there when the box changes its size
+let seen = { top: 0, lowest: 0 }; // of the scroller: its place, and the lowest that there was
 
 const atBottom = () => {
   const box = part("scroller");
   return box.scrollHeight - box.scrollTop - box.clientHeight < 48;
 };
 
+// Whoever scrolls up, be it by little, wants to read there. A box that grew, or lost text at its
+// end, moves by itself.
 function noteEnd() {
-  follows = atBottom() && !state.end;
-  part("newest").hidden = follows;
+  const box = part("scroller");
+  const lowest = box.scrollHeight - box.clientHeight;
+  const goesUp = box.scrollTop < Math.min(seen.top, lowest) - 1 && lowest >= seen.lowest - 1;
+  const stays = goesUp || (box.scrollTop <= seen.top + 1 && !follows);
+  follows = !stays && atBottom() && !state.end;
+  seen = { top: box.scrollTop, lowest };
+  part("newest").hidden = follows || atBottom();
 }
 
 function toBottom() {
   const box = part("scroller");
   box.scrollTop = box.scrollHeight;
+  follows = true;
   noteEnd();
 }
 
 // Change the page without moving what is being read, unless the reader is at its end.
 function steadily(change, { bottom = false } = {}) {
   const box = part("scroller");
-  const follows = bottom || (atBottom() && !state.end);
+  noteEnd();
+  const toEnd = bottom || follows;
   const top = box.getBoundingClientRect().top;
-  const anchor = follows
+  const anchor = toEnd
     ? null
     : [...part("messages").children].find((node) => node.getBoundingClientRect().bottom > top);
   const before = anchor?.getBoundingClientRect().top;
   change();
-  if (follows) toBottom();
-  else if (anchor?.isConnected) box.scrollTop += anchor.getBoundingClientRect().top - before;
+  if (toEnd) toBottom();
+  else if (anchor?.isConnected) {
+    box.scrollTop += anchor.getBoundingClientRect().top - before;
+    seen.top = box.scrollTop;
+  }
 }
 
 function drawItems(items) {
@@ -131,7 +144,7 @@ function drawLive(value) {
     const activity = frame.querySelector(".activity");
     if (activity.innerHTML !== value.activity) activity.innerHTML = value.activity;
   });
-  if (!atBottom()) part("newest").hidden = false;
+  noteEnd();
 }
 
 async function endLive(value) {
