@@ -1,10 +1,13 @@
 """What recorded steps read, laid out in buffers; all but the recording works on a CPU too."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 pytest.importorskip("triton", reason="comes with PyTorch for GPUs")
 
 from hermes_ui.generation.graphs import Inputs
