@@ -85,7 +85,11 @@ def create_app(settings: Settings, chat: ChatService | None = None) -> FastAPI:
         status = chat.host.status
         return {"status": "ok", "model": status.model_id, "model_state": status.state}
 
-    page = build_page(chat, temporary_storage=settings.temporary_storage)
+    page = build_page(
+        chat,
+        temporary_storage=settings.temporary_storage,
+        model_is_fixed=settings.owner == "browser",  # strangers share it
+    )
     page.max_threads = FOLLOWERS
     gr.mount_gradio_app(app, page, path="/", enable_monitoring=False, max_file_size="8mb", **PAGE)
     return app

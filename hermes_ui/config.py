@@ -66,7 +66,8 @@ class Settings(BaseSettings):
     owner: Literal["local", "browser"] = Field(
         "local",
         description="`local`: everyone who reaches the page shares one shelf of conversations. "
-        "`browser`: each browser has its own, kept by a secret cookie.",
+        "`browser`: each browser has its own, kept by a secret cookie, and none may exchange "
+        "the model, which all share.",
     )
     allowed_hosts: str = Field(
         "",

@@ -52,6 +52,16 @@ def test_the_panel_says_which_model_and_why(chat):
     assert "given" in html
 
 
+def test_strangers_see_the_model_and_cannot_exchange_it(chat):
+    actions = model_panel.actions(chat, model_is_fixed=True)
+    html = actions["model"](OWNER, Fields({}))["html"]
+
+    assert set(actions) == {"model", "chip"}
+    assert words.MODEL_FIXED in html
+    assert "<button" not in html
+    assert "scripted" in html
+
+
 def test_the_inspector_marks_our_control_tokens_and_no_typed_ones(chat, conversation):
     prompt = inspector.actions(chat)["prompt"](OWNER, Fields({"conversation": conversation.id}))
 

@@ -12,11 +12,16 @@ HERMES = "NousResearch/Hermes-3-Llama-3.2-3B"
 EMBEDDED = "embedded"
 
 
-def actions(chat: ChatService) -> dict[str, Action]:
-    """What the script may ask for, by name."""
+def actions(chat: ChatService, *, model_is_fixed: bool = False) -> dict[str, Action]:
+    """What the script may ask for, by name.
+
+    Args:
+        model_is_fixed: Who reaches the page may see the model, and not exchange it for all.
+    """
 
     def model(_: str, __: Fields) -> Answer:
-        return {"chip": chip(chat.host.status), "html": panel(chat), "key": _key(chat.host.status)}
+        html = panel(chat, model_is_fixed=model_is_fixed)
+        return {"chip": chip(chat.host.status), "html": html, "key": _key(chat.host.status)}
 
     def chip_only(_: str, __: Fields) -> Answer:
         return {"chip": chip(chat.host.status), "key": _key(chat.host.status)}
@@ -33,9 +38,10 @@ def actions(chat: ChatService) -> dict[str, Action]:
         chat.host.use(HERMES if fields.text("model") == "hermes" else EMBEDDED)
         return model(owner, fields)
 
-    return {
-        "model": model,
-        "chip": chip_only,
+    seen: dict[str, Action] = {"model": model, "chip": chip_only}
+    if model_is_fixed:
+        return seen
+    return seen | {
         "model-download": download,
         "model-cancel": cancel,
         "model-use": use,
@@ -54,7 +60,7 @@ def chip(status: ModelStatus) -> str:
     )
 
 
-def panel(chat: ChatService) -> str:
+def panel(chat: ChatService, *, model_is_fixed: bool = False) -> str:
     """The panel behind the chip."""
     status = chat.host.status
     state = words.MODEL_STATES.get(status.state, status.state)
@@ -66,9 +72,10 @@ def panel(chat: ChatService) -> str:
     ]
     facts = "".join(f"<dt>{label}</dt><dd>{escape(value)}</dd>" for label, value in rows if value)
     detail = f'<p class="detail">{escape(status.detail)}</p>' if status.detail else ""
+    offers = f'<p class="quiet">{words.MODEL_FIXED}</p>' if model_is_fixed else _offers(chat)
     return (
         f'<p class="state-line"><span class="dot {escape(status.state)}"></span>{state}</p>'
-        f"{_bar(status)}{detail}<dl>{facts}</dl>{_offers(chat)}"
+        f"{_bar(status)}{detail}<dl>{facts}</dl>{offers}"
     )
 
 

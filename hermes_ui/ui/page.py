@@ -26,7 +26,9 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 STREAM: dict[str, Any] = {**QUIET, "concurrency_limit": None, "trigger_mode": "multiple"}
 
 
-def build_page(chat: ChatService, *, temporary_storage: bool = False) -> gr.Blocks:
+def build_page(
+    chat: ChatService, *, temporary_storage: bool = False, model_is_fixed: bool = False
+) -> gr.Blocks:
     """The whole page; `PAGE` holds what `gr.mount_gradio_app` needs besides.
 
     Every open tab that follows a reply holds one thread now and then: `max_threads` must
@@ -40,19 +42,19 @@ def build_page(chat: ChatService, *, temporary_storage: bool = False) -> gr.Bloc
             elem_classes="hermes-shell",
             apply_default_css=False,
             js_on_load="hermes.shell(element, server);",
-            server_functions=[door(_actions(chat))],
+            server_functions=[door(_actions(chat, model_is_fixed))],
         )
         _stream(chat)
         _shelf(page, chat)
     return page
 
 
-def _actions(chat: ChatService) -> dict[str, Any]:
+def _actions(chat: ChatService, model_is_fixed: bool) -> dict[str, Any]:
     return {
         **chat_panel.actions(chat),
         **sidebar.actions(chat),
         **settings_panel.actions(chat),
-        **model_panel.actions(chat),
+        **model_panel.actions(chat, model_is_fixed=model_is_fixed),
         **inspector.actions(chat),
         **replay_panel.actions(chat),
     }
