@@ -8,10 +8,10 @@ run: .venv/run.stamp
 	$(BIN)/python app.py
 
 test: .venv/dev.stamp
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2
 
 check: .venv/dev.stamp
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/pytest -q
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/pytest -q -n 2
 
 bench: .venv/dev.stamp
 	for name in startup storage streaming; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done

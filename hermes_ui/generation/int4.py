@@ -26,7 +26,7 @@ SHARES = (1.0, 0.9)  # of a group's loudest weight that the codes reach; the bet
 ROWS = (8, 4, 1)  # of activations that are multiplied together, as many as there still are
 OUTPUTS = 64  # that one task works out, so that their weights stay in the cache
 # Whole numbers of rows multiplied together that all of a task's outputs read before the next
-# ones are read: they stay in the nearest cache.
+# ones are read: they stay in the nearest cache. A multiple of GROUP times each of ROWS.
 NEAR = 24_576
 PACKED_ROWS = 1024  # outputs packed at once, which takes little memory
 TINY = np.float32(1e-30)  # a row of zeros is divided by this and stays zero
@@ -123,7 +123,9 @@ def _in_pairs(codes: Tensor) -> Tensor:
 
 @njit(fastmath=FAST, error_model="numpy")
 def _round(x: Any, whole: Any, apart: int, sums: Any) -> Any:
-    """A row of activations in whole numbers, and their sums by group; returns its step.
+    """A row of activations in whole numbers, groups so far `apart`, and their sums by group.
+
+    Returns the row's step.
 
     Where something is no number or has no end, that step is none or has none.
     """
