@@ -237,7 +237,9 @@ def test_a_page_that_gets_narrower_still_shows_the_newest_message(tabs: Tabs, se
     expect(page.locator("[data-part=newest]")).to_be_hidden()
 
 
-def test_a_title_with_spaces_is_typed_in_the_list_of_chats(page: Page):
+def test_a_title_with_spaces_is_typed_in_the_list_of_chats(tabs: Tabs, server: Server):
+    page = tabs.open()
+    page.goto(server.url)
     page.wait_for_timeout(1_000)
     start_chat(page)
     start_another(page)
@@ -255,7 +257,9 @@ def test_a_title_with_spaces_is_typed_in_the_list_of_chats(page: Page):
     expect(page.locator("[data-part=input]")).to_have_value("")
 
 
-def test_going_back_closes_what_speaks_of_the_chat_that_is_left(page: Page):
+def test_going_back_closes_what_speaks_of_the_chat_that_is_left(tabs: Tabs, server: Server):
+    page = tabs.open()
+    page.goto(server.url)
     page.wait_for_timeout(1_000)
     start_chat(page)
     start_another(page)
@@ -311,12 +315,14 @@ def test_lines_that_are_typed_do_not_cover_the_newest_message(tabs: Tabs, server
     assert distance_from_the_end(page) < 4
 
 
-def test_a_card_that_is_clicked_twice_starts_one_chat(page: Page):
-    page.wait_for_timeout(500)
-    before = page.locator(".rows .row").count()
+def test_a_card_that_is_clicked_twice_starts_one_chat(tabs: Tabs, server: Server):
+    page = tabs.open()
+    page.goto(server.url)
+    page.wait_for_timeout(1_000)
+    before = page.evaluate("history.length")
 
     page.get_by_role("button", name="Chat with Mara Voss").dblclick()
 
     expect(page.locator(".messages .message")).to_have_count(1)
-    page.wait_for_timeout(500)
-    assert page.locator(".rows .row").count() == before + 1
+    page.wait_for_timeout(1_000)
+    assert page.evaluate("history.length") == before + 1
