@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from dotenv import set_key
 from pydantic import TypeAdapter, ValidationError
 
 from app import create_chat
 from app import serve as serve_app
 from hermes_ui.api.doors import LOCAL_OWNER as OWNER
 from hermes_ui.chat import ChatService
-from hermes_ui.config import ROOT, Settings
+from hermes_ui.config import ROOT, Settings, remember
 from hermes_ui.errors import EngineNotReady, HermesError, ModelError, SettingsError
 from hermes_ui.generation.download import download
 from hermes_ui.generation.engine import Engine
@@ -319,12 +318,7 @@ def model_download(hub_id: str) -> None:
 def model_use(model_id: str) -> None:
     """Remember a model in `.env`, for the next start."""
     choice = choose(model_id, models_dir=ROOT / "models")
-    try:
-        set_key(".env", "HERMES_MODEL", model_id, quote_mode="auto")
-    except OSError as error:
-        raise SettingsError(f".env: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(".env: is not UTF-8 text") from None
+    remember("MODEL", model_id)
     print(f"{choice.model_id}: {choice.why}")
 
 

@@ -3,10 +3,12 @@
 import difflib
 import ipaddress
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from dotenv import dotenv_values
+from dotenv import dotenv_values, set_key
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -14,13 +16,14 @@ from hermes_ui.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "HERMES_"
+ENV_FILE = ".env"
 
 
 class Settings(BaseSettings):
     """Every setting, its default and its meaning. `HERMES_NAME` in the environment or in `.env`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX, env_file=ENV_FILE, extra="forbid", frozen=True, env_ignore_empty=True
     )
 
     model: str = Field(
@@ -128,14 +131,31 @@ class Settings(BaseSettings):
             raise SettingsError(f"{shown}={first['input']}: {first['msg']}") from None
 
 
+def remember(name: str, value: str) -> None:
+    """Write a setting into `.env`, for the next start; its other lines stay.
+
+    Raises:
+        SettingsError: the file cannot be read or written; it stays as it is.
+    """
+    with _env_file():
+        set_key(ENV_FILE, PREFIX + name, value, quote_mode="auto")
+
+
 def _file_names() -> list[str]:
     """What `.env` sets, in upper case."""
+    with _env_file():
+        return [name.upper() for name in dotenv_values(ENV_FILE)]
+
+
+@contextmanager
+def _env_file() -> Iterator[None]:
+    """Say in one line what is wrong with `.env`."""
     try:
-        return [name.upper() for name in dotenv_values(".env")]
+        yield
     except UnicodeDecodeError:
-        raise SettingsError(".env: is not UTF-8 text") from None
+        raise SettingsError(f"{ENV_FILE}: is not UTF-8 text") from None
     except OSError as error:
-        raise SettingsError(f".env: {error.strerror}") from None
+        raise SettingsError(f"{ENV_FILE}: {error.strerror}") from None
 
 
 def _unknown(name: str, known: set[str]) -> str:
