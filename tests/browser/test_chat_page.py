@@ -17,6 +17,14 @@ def start_chat(page: Page) -> None:
     expect(page.locator(".messages .message")).to_have_count(1)
 
 
+def own_tab(tabs: Tabs, server: Server, width: int = 1280, height: int = 800) -> Page:
+    """A tab whose state no other test meets, once nothing moves in it any more."""
+    page = tabs.open(width, height)
+    page.goto(server.url)
+    page.wait_for_timeout(1_000)
+    return page
+
+
 def start_another(page: Page) -> None:
     page.wait_for_timeout(1_000)  # until nothing moves, or a click is tried twice
     before = page.url
@@ -238,9 +246,7 @@ def test_a_page_that_gets_narrower_still_shows_the_newest_message(tabs: Tabs, se
 
 
 def test_a_title_with_spaces_is_typed_in_the_list_of_chats(tabs: Tabs, server: Server):
-    page = tabs.open()
-    page.goto(server.url)
-    page.wait_for_timeout(1_000)
+    page = own_tab(tabs, server)
     start_chat(page)
     start_another(page)
     here = page.url
@@ -258,9 +264,7 @@ def test_a_title_with_spaces_is_typed_in_the_list_of_chats(tabs: Tabs, server: S
 
 
 def test_going_back_closes_what_speaks_of_the_chat_that_is_left(tabs: Tabs, server: Server):
-    page = tabs.open()
-    page.goto(server.url)
-    page.wait_for_timeout(1_000)
+    page = own_tab(tabs, server)
     start_chat(page)
     start_another(page)
     page.get_by_role("button", name="Settings").click()
@@ -281,8 +285,7 @@ def distance_from_the_end(page: Page) -> float:
 def test_whoever_scrolls_up_a_little_while_a_reply_is_written_stays_there(
     tabs: Tabs, server: Server
 ):
-    page = tabs.open(1000, 420)
-    page.goto(server.url)
+    page = own_tab(tabs, server, 1000, 420)
     start_chat(page)
     say(page, "A long walk along the shore. " * 40)
     expect_whole_reply(page)
@@ -301,8 +304,7 @@ def test_whoever_scrolls_up_a_little_while_a_reply_is_written_stays_there(
 
 
 def test_lines_that_are_typed_do_not_cover_the_newest_message(tabs: Tabs, server: Server):
-    page = tabs.open(1000, 420)
-    page.goto(server.url)
+    page = own_tab(tabs, server, 1000, 420)
     start_chat(page)
     say(page, "A long walk along the shore. " * 40)
     expect_whole_reply(page)
@@ -316,9 +318,7 @@ def test_lines_that_are_typed_do_not_cover_the_newest_message(tabs: Tabs, server
 
 
 def test_a_card_that_is_clicked_twice_starts_one_chat(tabs: Tabs, server: Server):
-    page = tabs.open()
-    page.goto(server.url)
-    page.wait_for_timeout(1_000)
+    page = own_tab(tabs, server)
     before = page.evaluate("history.length")
 
     page.get_by_role("button", name="Chat with Mara Voss").dblclick()
