@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from training import train
 from training.dialogue import Turn
-from training.pools import Batch, Pools, curriculum, loader, padded
+from training.pools import LENGTHS, PARTS, Batch, Pools, curriculum, loader, padded
 from training.tokenizer import Encoder
 from training.train import Training
 
@@ -43,7 +43,8 @@ def small(monkeypatch, tmp_path):
 def options(tmp_path, **changed):
     usual = {
         "tokens": TOKENS / 1e6, "device": "cpu", "seed": 3, "rate": 3e-3, "threads": 1,
-        "workers": 0, "scale": None, "bf16": False, "resume": False, "out": tmp_path / "model",
+        "workers": 0, "scale": None, "bf16": False, "recorded": True, "resume": False,
+        "out": tmp_path / "model",
     }  # fmt: skip
     return argparse.Namespace(**{**usual, **changed})
 
@@ -83,6 +84,32 @@ def test_batches_grow_half_way(encoder, monkeypatch):
     largest = [max(batch.ids.numel() for batch in pools[number]) for number in range(3)]
 
     assert max(largest[:2]) <= 600 < largest[2] <= 1200
+
+
+def test_few_shapes_hold_the_same_documents(encoder):
+    usual, alike = (
+        Pools(encoder, 1, TOKENS, 2048, few_shapes=few_shapes)[1] for few_shapes in (False, True)
+    )
+    shapes = {(*batch.ids.shape, len(batch.places)) for batch in alike}
+
+    assert documents(usual, encoder.pad) == documents(alike, encoder.pad)
+    assert all(length % LENGTHS == 0 for _, length, _ in shapes)
+    assert all(places % (2048 // PARTS) == 0 for *_, places in shapes)
+    assert all(rows * length <= 2048 for rows, length, _ in shapes)
+
+
+def documents(pool, pad):
+    """What is read of a pool, and what is learned of it how much."""
+    read = sorted(
+        [number for number in row.tolist() if number != pad] for batch in pool for row in batch.ids
+    )
+    learned = sorted(
+        pair
+        for batch in pool
+        for pair in zip(batch.targets.tolist(), batch.weights.tolist(), strict=True)
+        if pair[1]
+    )
+    return [row for row in read if row], learned
 
 
 @pytest.mark.parametrize(

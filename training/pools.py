@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from training.corpus import Corpus, Mix
@@ -19,6 +20,8 @@ POOL_TOKENS = 250_000  # of documents that are sorted by length together, paddin
 GROWN_AT, GROWN = 0.5, 2  # from this share of the training on, batches are so much larger
 EVEN_AT = 0.8  # from this share of the training on, all that is learned counts alike
 PREFETCHED = 2  # pools that each worker has ready
+LENGTHS = 128  # lengths are multiples of it, where shapes are to be few
+PARTS = 8  # of a batch: what is learned fills some of them
 
 Row = tuple[list[int], list[float], list[int]]  # ids, how much each is learned, positions
 
@@ -79,6 +82,7 @@ class Pools(Dataset[list[Batch]]):
         seed: The same seed gives the same pools.
         tokens: Of all pools together, about.
         batch_tokens: Of a batch at most, padding included, before they grow.
+        few_shapes: Pad more, so that batches come in some fifty shapes, not in thousands.
     """
 
     def __init__(
@@ -87,8 +91,11 @@ class Pools(Dataset[list[Batch]]):
         seed: int,
         tokens: float,
         batch_tokens: int = BATCH_TOKENS,
+        *,
+        few_shapes: bool = False,
     ) -> None:
         self.encoder, self.seed, self.batch_tokens = encoder, seed, batch_tokens
+        self.batches = batches_alike if few_shapes else batches
         self.count = max(1, round(tokens / POOL_TOKENS))
         self.size = tokens / self.count
 
@@ -103,7 +110,7 @@ class Pools(Dataset[list[Batch]]):
         longest = curriculum(corpus, done)
         rows = drawn(corpus, self.encoder, longest, self.size, rng)
         most = self.batch_tokens * (GROWN if done >= GROWN_AT else 1)
-        return list(batches(rows, most, self.encoder.pad, rng))
+        return list(self.batches(rows, most, self.encoder.pad, rng))
 
 
 def loader(pools: Pools, first: int, workers: int, device: str) -> DataLoader[list[Batch]]:
@@ -153,6 +160,40 @@ def batches(rows: list[Row], most: int, pad: int, rng: random.Random) -> Iterato
             yield batch
 
 
+def batches_alike(rows: list[Row], most: int, pad: int, rng: random.Random) -> Iterator[Batch]:
+    """The same in few shapes: as many rows as fit, but for those of the last batch."""
+    rows.sort(key=lambda row: -len(row[0]))
+    found, start = [], 0
+    while start < len(rows):
+        length = _up(len(rows[start][0]), LENGTHS)
+        full = max(1, most // length)
+        group = rows[start : start + full]
+        start += full
+        lacking = min(full, _up(len(group), max(1, full // 4))) - len(group)
+        batch = padded([*group, *[([pad], [0.0], [0])] * lacking], pad, length)
+        if len(batch.places):
+            found.append(_with_places(batch, _up(len(batch.places), max(1, most // PARTS))))
+    rng.shuffle(found)
+    yield from found
+
+
+def _with_places(batch: Batch, places: int) -> Batch:
+    """`batch` with so many places, of which those that it lacked count nothing."""
+    lacking = places - len(batch.places)
+    return Batch(
+        batch.ids,
+        batch.positions,
+        torch.cat((batch.places, torch.arange(lacking) % batch.ids.numel())),
+        functional.pad(batch.targets, (0, lacking)),
+        functional.pad(batch.weights, (0, lacking)),
+    )
+
+
+def _up(count: int, step: int) -> int:
+    """The next multiple of `step`."""
+    return -(-count // step) * step
+
+
 def _with_gaps(length: int, borders: list[int], rng: random.Random) -> list[int]:
     """Positions 0, 1, … that at times jump where a turn begins: distance without its cost."""
     positions = list(range(length))
@@ -166,9 +207,9 @@ def _with_gaps(length: int, borders: list[int], rng: random.Random) -> list[int]
     return positions
 
 
-def padded(rows: list[Row], pad: int) -> Batch:
-    """Rows as one batch, with `pad` on the right."""
-    length = max(len(ids) for ids, _, _ in rows)
+def padded(rows: list[Row], pad: int, length: int = 0) -> Batch:
+    """Rows as one batch, with `pad` on the right, `length` long at least."""
+    length = max(length, *(len(ids) for ids, _, _ in rows))
     ids = torch.full((len(rows), length), pad)
     positions = torch.zeros((len(rows), length), dtype=torch.long)
     weights = torch.zeros((len(rows), length))
