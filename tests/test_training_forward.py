@@ -1,5 +1,7 @@
 """The training's own forward pass, optimizer and deepening against those of the libraries."""
 
+import random
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -7,7 +9,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from training.deepen import deepened
 from training.forward import BLOCK, Forward, attend, attend_fused
 from training.muon import Muon
-from training.train import DEEP_LAYERS, LAYERS, WARM_UP, layers_at, rate_at
+from training.pools import LENGTHS, batches_alike, padded
+from training.train import DEEP_LAYERS, LAYERS, WARM_UP, layers_at, rate_at, set_rate
 
 
 @pytest.fixture
@@ -55,6 +58,38 @@ def test_a_step_of_muon_is_that_of_torch(model):
 
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-2, atol=1e-4)
+
+
+def test_muon_reads_its_rate_from_a_tensor_too(model):
+    twin = LlamaForCausalLM(model.config)
+    twin.load_state_dict(model.state_dict())
+    ours, theirs = ([p for p in m.model.layers.parameters() if p.ndim == 2] for m in (model, twin))
+    for mine, other in zip(ours, theirs, strict=True):
+        mine.grad = torch.randn_like(mine)
+        other.grad = mine.grad.clone()
+    muons = Muon(ours, lr=torch.tensor(0.5)), Muon(theirs, lr=0.01)
+
+    set_rate(muons, 0.01)
+    for muon in muons:
+        muon.step()
+
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_padding_changes_neither_the_loss_nor_the_gradients(model):
+    rows = [
+        (torch.randint(0, 64, (n,)).tolist(), [0.0, 2.0] * (n // 2), [*range(n)]) for n in (8, 6)
+    ]
+    results = []
+
+    for batch in (padded(rows, 0), *batches_alike(rows, 12 * LENGTHS, 0, random.Random(1))):
+        loss = Forward(model, torch.float32).loss(*batch.parts())
+        results.append((loss, *torch.autograd.grad(loss, [*model.parameters()])))
+
+    exact, alike = results
+    for mine, other in zip(exact, alike, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
 
 
 def test_more_layers_compute_the_same_and_all_of_them_learn(model):

@@ -6,6 +6,7 @@ through its matrices one by one; small matrices are faster in one batched matmul
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         matrices: Parameters of two dimensions.
-        lr: The learning rate, of the size that AdamW takes.
+        lr: The learning rate, of the size that AdamW takes. A tensor on the device is read by
+            each step, also by one that a CUDA graph replays.
         momentum: Of the gradient, Nesterov's way.
         weight_decay: Decoupled, per unit of learning rate.
     """
@@ -28,7 +30,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self,
         matrices: Iterable[Tensor],
-        lr: float,
+        lr: float | Tensor,
         momentum: float = 0.95,
         weight_decay: float = 0.05,
     ) -> None:
@@ -44,7 +46,7 @@ class Muon(torch.optim.Optimizer):
             for matrices in by_shape.values():
                 self._step_alike(matrices, group)
 
-    def _step_alike(self, matrices: list[Tensor], group: dict[str, float]) -> None:
+    def _step_alike(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
         """One step of matrices that are all (rows, columns)."""
         grads = [matrix.grad for matrix in matrices]
         buffers = []
@@ -55,9 +57,12 @@ class Muon(torch.optim.Optimizer):
             buffers.append(state["momentum_buffer"])
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         updates = orthogonal(torch.stack(torch._foreach_lerp(grads, buffers, group["momentum"])))
+        updates = updates.float()
         rate = group["lr"] * 0.2 * max(matrices[0].shape) ** 0.5
+        if isinstance(rate, Tensor):  # `alpha` would have to wait for its value
+            updates, rate = updates * rate, 1.0
         torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(matrices, list(updates.float().unbind()), alpha=-rate)
+        torch._foreach_add_(matrices, list(updates.unbind()), alpha=-rate)
 
 
 def orthogonal(updates: Tensor) -> Tensor:

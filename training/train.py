@@ -35,6 +35,7 @@ from training.pools import (
     loader,
     padded,
 )
+from training.recorded import Recorded
 from training.tokenizer import Encoder, train_tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -93,9 +94,22 @@ def optimizers_for(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Opt
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
-    muon = Muon(matrices, lr=rate, weight_decay=0.05)
-    adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    on_gpu = model.device.type == "cuda"  # where a recorded step reads the rate from a tensor
+    lr = torch.tensor(rate, device=model.device) if on_gpu else rate
+    muon = Muon(matrices, lr=lr, weight_decay=0.05)
+    adam = torch.optim.AdamW(
+        others, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True, capturable=on_gpu
+    )
     return [muon, adam]
+
+
+def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
+    """Let the next step take this learning rate."""
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def rate_at(done: float) -> float:
@@ -145,7 +159,8 @@ class Training:
         workers = options.workers if options.workers is not None else CUDA_WORKERS * on_gpu
         scale = options.scale or (CUDA_SCALE if on_gpu else 1)
         tokens = options.tokens * scale * 1e6
-        pools = Pools(self.encoder, options.seed, tokens, BATCH_TOKENS * scale)
+        most = BATCH_TOKENS * scale
+        pools = Pools(self.encoder, options.seed, tokens, most, few_shapes=on_gpu)
         self.last = saved = self.sampled = self.clock()
         for pool in loader(pools, progress.pool, workers, self.device):
             self._read(pool, len(pools))
@@ -184,20 +199,29 @@ class Training:
         self.model = model
         self.forward = Forward(model, torch.bfloat16 if self.options.bf16 else torch.float32)
         self.optimizers = optimizers_for(model, self.options.rate)
+        is_recorded = self.device == "cuda" and self.options.recorded
+        self.train = Recorded(self._train) if is_recorded else self._train_on
 
     def _step(self, batch: Batch, done: float) -> None:
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self.options.rate * rate_at(done)
-        loss = self._loss(batch)
+        set_rate(self.optimizers, self.options.rate * rate_at(done))
+        loss = self.train(batch)
+        self.progress.step += 1
+        self.progress.tokens += batch.ids.numel()
+        self.progress.losses.append(loss)  # its value is waited for in reports only
+
+    def _train(self, *parts: Tensor) -> Tensor:
+        """Train on the parts of a batch; its loss. Neither waits for a GPU nor leaves gradients."""
+        loss = self.forward.loss(*parts)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        self.progress.step += 1
-        self.progress.tokens += batch.ids.numel()
-        self.progress.losses.append(loss.detach())  # its value is waited for in reports only
+        return loss.detach()
+
+    def _train_on(self, batch: Batch) -> Tensor:
+        """The same on a batch, wherever it is."""
+        return self._train(*batch.to(self.device).parts())
 
     def _loss(self, batch: Batch) -> Tensor:
         return self.forward.loss(*batch.to(self.device).parts())
@@ -240,7 +264,8 @@ class Training:
         self._use(new_model(self.tokenizer, state["layers"]).to(self.device))
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            own = optimizer.state_dict()["param_groups"]  # as the device of this run needs them
+            optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
         self.progress = Progress(*(state[key] for key in ("elapsed_s", "pool", "step", "tokens")))
 
 
@@ -295,6 +320,10 @@ def main() -> None:
         "--scale", type=int, help="times the tokens, in as many steps; by default 1, on a GPU 4"
     )
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
+        "--recorded", action=argparse.BooleanOptionalAction, default=True,
+        help="steps as CUDA graphs, on a GPU",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from training/out/")
     parser.add_argument("--out", type=Path, default=MODEL_DIR)
     Training(parser.parse_args()).run()
