@@ -203,7 +203,9 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
         state.position_offset -= request.refused
         state.generated_tokens += request.drawn[:-1]
         completed = state.position_offset // size - before
-        each.complete_blocks = dict.fromkeys(each.complete_blocks, completed) if completed else {}
+        if completed:  # the library would not keep those of a request that ends with this step
+            self.cache.mark_complete_blocks(state, dict.fromkeys(each.complete_blocks, completed))
+        each.complete_blocks = {}
         request.drafter.judge(len(request.draft), len(request.draft) - request.refused)
 
     def _reserve(self, state: Any) -> None:
