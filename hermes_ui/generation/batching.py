@@ -7,7 +7,7 @@ has let go of its blocks, and a logits processor that draws with the request's o
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ OUT_OF_MEMORY = (
     "the machine ran out of memory while it generated; try again, with a shorter conversation, "
     "or set HERMES_MAX_ACTIVE, HERMES_CACHE_TOKENS or HERMES_CONTEXT_LENGTH lower"
 )
+NOT_A_NUMBER = "the model's output is not a number"
 
 _log = logging.getLogger(__name__)
 
@@ -97,15 +98,37 @@ class Dice(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         while places:
             for row, request in places:
                 if row in broken:
-                    request.error = "the model's output is not a number"
+                    request.error = NOT_A_NUMBER
             places = [(row, request) for row, request in places if row not in broken]
             self._draw(scores, places)
             places = [(row + 1, request) for row, request in places if self._goes_on(request)]
+        self._settle(scores.device)
+        return scores
+
+    @property
+    def asking(self) -> list[Request]:
+        """Who is drawn for in the current step."""
+        return [request for request, _ in self._asked if request is not None]
+
+    def take(self, drawn: Sequence[Sequence[int]]) -> None:
+        """Take for all that are `asking` what a burst drew, up to where each reply ends."""
+        for request, tokens in zip(self.asking, drawn, strict=True):
+            request.drawn = []
+            for token in tokens:
+                if token < 0:
+                    request.error = NOT_A_NUMBER
+                    break
+                request.draw(token)
+                if token in self._stop_ids:
+                    break
+        self._settle(torch.device("cpu"))
+
+    def _settle(self, device: torch.device) -> None:
+        """Lay out the last token that was drawn for each."""
         self.tokens = torch.tensor(
             [each.drawn[-1] if each and each.drawn else self._end_id for each, _ in self._asked],
-            device=scores.device,
+            device=device,
         )
-        return scores
 
     def _draw(self, scores: Tensor, places: list[tuple[int, Request]]) -> None:
         """One token for each request, out of its row."""
@@ -133,10 +156,8 @@ class Runner(ModelRunner):  # type: ignore[misc]
     A step has a multiple of `row_unit`, so that no token's numbers depend on how many there are.
     """
 
-    def __init__(
-        self, processor: Any, dice: Dice, row_unit: int, graphs: Callable[..., Any] | None
-    ) -> None:
-        """`graphs` is called for the model, where there are any."""
+    def __init__(self, processor: Any, dice: Dice, row_unit: int, graphs: Any) -> None:
+        """`graphs` are called for the model, and for bursts of steps, where there are any."""
         super().__init__(
             logit_processor=processor.logit_processor,
             cb_config=processor.cb_config,
@@ -161,19 +182,37 @@ class Runner(ModelRunner):  # type: ignore[misc]
         return rounded(num_q_tokens, self._row_unit), max_kv_read
 
     def compute_batch(self, model: nn.Module, batch_data: dict[str, Any]) -> None:
-        (allocator,) = self.cache.cache_allocators.values()
         batch = self.inputs_and_outputs.requests_in_batch
-        batch_data["step"] = self._planned(allocator, batch)
-        batch_data["logits_indices"] = self._asked(batch).to(batch_data["logits_indices"].device)
-        super().compute_batch(self._graphs or model, batch_data)
+        if steps := self._scheduler.burst:
+            self._compute_burst(batch, batch_data, steps)
+        else:
+            step = batch_data["step"] = self._new_step()
+            for each in batch:
+                step.add(each.state.request_id, each.query_length, each.state.position_offset)
+            batch_data["logits_indices"] = self._asked(batch).to(
+                batch_data["logits_indices"].device
+            )
+            super().compute_batch(self._graphs or model, batch_data)
         for each in batch:
             self._scheduler.settle_draft(each)
 
-    def _planned(self, allocator: Any, batch: Sequence[Any]) -> attention.Step:
+    def _compute_burst(self, batch: Sequence[Any], batch_data: dict[str, Any], steps: int) -> None:
+        """Draw for each request in a row, starting with the first of its tokens."""
+        step = self._new_step()
+        for each in batch:
+            step.add(each.state.request_id, 1, each.state.position_offset - steps + 1)
+        firsts = {
+            name: batch_data[name][:, : len(batch) * steps : steps]
+            for name in ("input_ids", "position_ids")
+        }
+        self._dice.take(self._graphs.burst(firsts, step, self._dice.asking, steps))
+        *_, output_ids = self.inputs_and_outputs.get_cb_kwargs()
+        self._sample(self._dice.tokens, output_ids)
+
+    def _new_step(self) -> attention.Step:
+        (allocator,) = self.cache.cache_allocators.values()
         groups = self._heads // allocator.num_key_value_heads
         step: attention.Step = self._step_class(allocator, self._scratch, groups, self._dtype)
-        for each in batch:
-            step.add(each.state.request_id, each.query_length, each.state.position_offset)
         return step
 
     def _asked(self, batch: Sequence[Any]) -> Tensor:
@@ -279,22 +318,20 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
 
     def _create_batch_processor(self) -> Any:
         processor = super()._create_batch_processor()
+        graphs = self._graphs(processor)
         processor.scheduler.requests = self.requests
-        runner = Runner(processor, self._dice, row_unit(self.model), self._graphs(processor))
-        processor.model_runner = runner
+        processor.scheduler.has_bursts = graphs is not None
+        processor.model_runner = Runner(processor, self._dice, row_unit(self.model), graphs)
         self.is_ready.set()
         return processor
 
-    def _graphs(self, processor: Any) -> Callable[..., Any] | None:
-        """The model as its steps want it called; None: as it is."""
+    def _graphs(self, processor: Any) -> Any:
+        """The model's recorded steps; None: there are none."""
         config = processor.cb_config
         if not config.graphs:
             return None
         (allocator,) = processor.cache.cache_allocators.values()
-        graphs: Callable[..., Any] = config.graphs(
-            self.model, trash=trash_place(allocator), cache=layered(allocator)
-        )
-        return graphs
+        return config.graphs(self.model, trash=trash_place(allocator), cache=layered(allocator))
 
     def submit(self, request: Request, prompt_ids: list[int], limit: int) -> bool:
         """Start `request`; False when the loop takes none any more."""

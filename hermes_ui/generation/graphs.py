@@ -1,21 +1,52 @@
 """The forward pass of replies on a GPU, recorded once for each number of tokens.
 
-A step of a few tokens launches over a thousand small kernels, and launching them takes longer
-than running them. A CUDA graph launches all at once; what it reads lies in buffers that are
-filled before.
+A step of a few tokens launches hundreds of small kernels, and launching them takes longer than
+running them. A CUDA graph launches all at once; what it reads lies in buffers that are filled
+before, or by the step before.
 """
 
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutput
 
-from hermes_ui.generation import gpu_kernel
+from hermes_ui.errors import first_line
+from hermes_ui.generation import gpu_dice, gpu_kernel
+from hermes_ui.generation.bursts import RowDice
+from hermes_ui.generation.request import Request
+from hermes_ui.generation.row_model import row_model
 from hermes_ui.generation.rows import Row, RowStep, tables_of
 
+ALIKE = 0.1  # by which our layers may be off: bfloat16 rounds a hundredth away
 SIZES = (1, 2, 4)  # rows of a graph; then every multiple of 8
 WARM_UPS = 2  # runs before a recording, in which libraries and kernels get ready
+
+_log = logging.getLogger(__name__)
+
+
+class Buffered:
+    """The step that is recorded: it writes and reads what the buffers say."""
+
+    def __init__(self, cache: Tensor, tables: Tensor, lengths: Tensor, places: Tensor) -> None:
+        self.cache, self.tables = cache, tables
+        self.lengths, self.places = lengths, places
+        self.tokens = len(places)
+
+    def write(self, layer: int, key: Tensor, value: Tensor) -> None:
+        new = key[0].transpose(0, 1), value[0].transpose(0, 1)
+        gpu_kernel.write(*new, self.cache[layer], self.places)
+
+    def answer(self, layer: int, query: Tensor, scale: float) -> Tensor:
+        asked = query[0].transpose(0, 1)
+        cache = self.cache[layer]
+        return gpu_kernel.answer(asked, cache, self.tables, self.lengths, scale)[None]
+
+
+# (1, rows) ids and positions to (rows, vocabulary) logits.
+Forward = Callable[[Tensor, Tensor, Buffered], Tensor]
 
 
 class Graphs:
@@ -29,37 +60,69 @@ class Graphs:
         cache: (layers, 2, kv_heads, pages, tokens, head_dim).
     """
 
-    def __init__(
-        self, model: nn.Module, *, most: int, pages: int, trash: int, cache: Tensor
-    ) -> None:
+    def __init__(self, model: Any, *, most: int, pages: int, trash: int, cache: Tensor) -> None:
         self._model = model
         self._most = most
         self._trash = trash
         self._cache = cache
         self._inputs = Inputs(most, pages, cache.device)
-        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+        self._dice = RowDice(most, model.config.get_text_config().vocab_size, cache.device)
+        self._graphs: dict[int, tuple[Callable[[], object], Tensor]] = {}
         self._pool: Any = None
+        self._forward = self._chosen(row_model(model), _library(model))
 
     def _supports_logits_to_keep(self) -> bool:
         """Read by the library's runner, which then asks for the rows that it wants."""
         return True
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, **batch: Any) -> CausalLMOutput:
         """The logits of one step, (1, wanted, vocabulary)."""
         step: RowStep = batch["step"]
         if not step.is_all_rows or step.tokens > self._most:
             return self._model(**batch)
+        replay, logits = self._ready(batch, step)
+        replay()
+        return CausalLMOutput(logits=logits[None, batch["logits_to_keep"]])
+
+    @torch.no_grad()
+    def burst(
+        self, batch: dict[str, Any], step: RowStep, requests: Sequence[Request], steps: int
+    ) -> list[list[int]]:
+        """The tokens that each request draws in so many `steps`, one after another.
+
+        Args:
+            batch: `input_ids` and `position_ids` of the first step, (1, requests).
+            step: The first step, one row a request.
+
+        Returns:
+            (requests, steps) ids, whatever ends a reply; `gpu_dice.BROKEN` and then any number
+            where the model's output is none.
+        """
+        replay, logits = self._ready(batch, step)
+        self._dice.lay(requests, steps)
+        count, size = len(requests), self._cache.shape[4]
+        for number in range(steps):
+            replay()
+            tokens = self._dice.draw(logits[:count], number)
+            ids, positions, tables, lengths, places = self._inputs.of(count)
+            gpu_dice.move_on(tokens, ids[0], positions[0], lengths, places, tables, size)
+        drawn: list[list[int]] = self._dice.tokens[:steps, :count].T.tolist()
+        return drawn
+
+    def _ready(self, batch: dict[str, Any], step: RowStep) -> tuple[Callable[[], object], Tensor]:
+        """What computes a step whose inputs are laid out, and where it leaves its logits."""
         size = graph_size(step.tokens)
         self._inputs.fill(batch, step, size, self._trash)
         if size not in self._graphs:
             self._graphs[size] = self._record(size)
-        graph, logits = self._graphs[size]
-        graph.replay()
-        return CausalLMOutput(logits=logits[:, batch["logits_to_keep"]])
+        return self._graphs[size]
 
-    def _record(self, size: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
-        """A graph of `size` rows, and where it leaves its logits."""
+    def _record(self, size: int) -> tuple[Callable[[], object], Tensor]:
+        """What replays a step of `size` rows, and its (size, vocabulary) logits."""
+        if self._cache.device.type != "cuda":  # Triton's interpreter: there is nothing to record
+            logits = self._run(size)
+            return lambda: logits.copy_(self._run(size)), logits
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -70,15 +133,43 @@ class Graphs:
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             logits = self._run(size)
         self._pool = self._pool or graph.pool()
-        return graph, logits
+        return graph.replay, logits
 
     def _run(self, size: int) -> Tensor:
         ids, positions, *rows = self._inputs.of(size)
-        step = Buffered(self._cache, *rows)
-        logits: Tensor = self._model(
+        return self._forward(ids, positions, Buffered(self._cache, *rows))
+
+    @torch.no_grad()
+    def _chosen(self, own: Forward | None, library: Forward) -> Forward:
+        """`own`, where it gives for one row and for two what the library gives."""
+        if own is None:
+            return library
+        self._inputs.of(2)[3].fill_(1)  # a row sees itself, in a page that is nobody's yet
+        for size in (1, 2):
+            self._forward = library
+            wanted = self._run(size).float()
+            self._forward = own
+            try:
+                off = float((self._run(size) - wanted).norm() / wanted.norm())
+            except Exception as error:  # of whatever kind Triton raises
+                _log.warning("the GPU takes the library's layers: %s", first_line(error))
+                return library
+            if not off <= ALIKE:
+                _log.warning("the GPU takes the library's layers: ours are off by %.3f", off)
+                return library
+        return own
+
+
+def _library(model: nn.Module) -> Forward:
+    """The model's own pass."""
+
+    def forward(ids: Tensor, positions: Tensor, step: Buffered) -> Tensor:
+        logits: Tensor = model(
             input_ids=ids, position_ids=positions, use_cache=False, step=step
         ).logits
-        return logits
+        return logits[0]
+
+    return forward
 
 
 def graph_size(tokens: int) -> int:
@@ -123,21 +214,3 @@ class Inputs:
         if self._shown[: len(asked)] != asked:
             self._tables[: len(rows)] = tables_of(rows, self._tables.shape[1])
             self._shown = asked
-
-
-class Buffered:
-    """The step that is recorded: it writes and reads what the buffers say."""
-
-    def __init__(self, cache: Tensor, tables: Tensor, lengths: Tensor, places: Tensor) -> None:
-        self._cache, self._tables = cache, tables
-        self._lengths, self._places = lengths, places
-        self.tokens = len(places)
-
-    def write(self, layer: int, key: Tensor, value: Tensor) -> None:
-        new = key[0].transpose(0, 1), value[0].transpose(0, 1)
-        gpu_kernel.write(*new, self._cache[layer], self._places)
-
-    def answer(self, layer: int, query: Tensor, scale: float) -> Tensor:
-        asked = query[0].transpose(0, 1)
-        cache = self._cache[layer]
-        return gpu_kernel.answer(asked, cache, self._tables, self._lengths, scale)[None]

@@ -22,6 +22,7 @@ from hermes_ui.generation.invariance import rounded
 from hermes_ui.generation.request import Requests
 
 SCHEDULER = "hermes_fifo"
+BURST = 16  # steps at most; with 2 ms a step nobody sees that words come together
 TILE = 64  # tokens that attention answers together; a whole number of pages
 # Where a system knows no private mappings, an anonymous one is private.
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
@@ -122,6 +123,9 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
     """First in, first out; says when a request is free, and forgets old prefixes one by one."""
 
     requests: Requests = {}  # set by the batcher before the first request  # noqa: RUF012
+    has_bursts = False  # set by it too
+    burst = 0  # steps in a row that the next batch is for; 0: it is one step
+    _is_calm = False  # no prompt is to be read
 
     def add_waiting_request(self, state: Any) -> None:
         """A request may have been cancelled while it lay in the queue before this one."""
@@ -145,8 +149,25 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
 
     def schedule_batch(self, token_budget: int, cache_budget: int) -> Any:
         """Nothing is read through the library's index of every token, which has a limit."""
+        running = self.active_requests.values()
+        self._is_calm = not self.waiting_requests and all(
+            each.status == RequestStatus.DECODING for each in running
+        )
+        self.burst = self._longest_burst(token_budget)
         requests, fast, tokens, _ = super().schedule_batch(token_budget, 2**62)
         return requests, fast, tokens, 0
+
+    def _longest_burst(self, token_budget: int) -> int:
+        """Steps that all running requests can take in a row; 0: a single one."""
+        if not (self.has_bursts and self._is_calm and self.active_requests):
+            return 0
+        most = min(BURST, token_budget // len(self.active_requests))
+        for request_id, state in self.active_requests.items():
+            request = self.requests.get(request_id)
+            if request is None or not request.may_burst:
+                return 0
+            most = min(most, state.max_new_tokens - state.generated_len())
+        return most if most > 1 else 0
 
     def _let_go_from_the_end(self, request_id: str) -> None:
         """What is let go first is forgotten first, and a prompt is only found from its start."""
@@ -176,17 +197,16 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
         return tokens
 
     def _add_draft(self, state: Any) -> None:
-        """Let the next step check what the request guesses, while no prompt is to be read."""
+        """Let the next step check what the request guesses, while no prompt is to be read.
+
+        In a burst, a place is taken for whatever it will draw.
+        """
         request = self.requests.get(state.request_id)
         if request is None:
             return
-        running = self.active_requests.values()
-        is_calm = not self.waiting_requests and all(
-            each.status == RequestStatus.DECODING for each in running
-        )
         left = state.max_new_tokens - state.generated_len() - 1
-        most = min(STEP_ROWS // len(running) - 1, left) if is_calm else 0
-        request.draft = request.drafter.draft(most)
+        most = min(STEP_ROWS // len(self.active_requests) - 1, left) if self._is_calm else 0
+        request.draft = [0] * (self.burst - 1) if self.burst else request.drafter.draft(most)
         state.tokens_to_process = [*state.tokens_to_process[:1], *request.draft]
 
     def settle_draft(self, each: Any) -> None:
@@ -206,7 +226,8 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
         if completed:  # the library would not keep those of a request that ends with this step
             self.cache.mark_complete_blocks(state, dict.fromkeys(each.complete_blocks, completed))
         each.complete_blocks = {}
-        request.drafter.judge(len(request.draft), len(request.draft) - request.refused)
+        if not self.burst:
+            request.drafter.judge(len(request.draft), len(request.draft) - request.refused)
 
     def _reserve(self, state: Any) -> None:
         """Take all pages that a request may need at once, side by side where that can be had.

@@ -26,6 +26,14 @@ class Request:
         self.is_open = True
         self.is_free = threading.Event()  # it holds no block any more
 
+    @property
+    def may_burst(self) -> bool:
+        """Whether a GPU can draw for it by itself: all but what looks at the text."""
+        tally = self.tally
+        return not (
+            self.params.xtc_probability or self.params.logit_bias or tally.dry or tally.bans
+        )
+
     def draw(self, token: int) -> None:
         """Take note of the token that was drawn for it."""
         self.tally.add(token)

@@ -247,7 +247,7 @@ def gumbel(seeds: Sequence[int], steps: Sequence[int], ids: Tensor) -> Tensor:
     The bits come from a hash of seed, step and id (splitmix64), in whole-number arithmetic
     that wraps alike everywhere; 40 of them make the uniform number.
     """
-    keys = [_mixed(_mixed(seed) ^ step) for seed, step in zip(seeds, steps, strict=True)]
+    keys = [mixed(mixed(seed) ^ step) for seed, step in zip(seeds, steps, strict=True)]
     key = torch.tensor(keys, dtype=torch.int64, device=ids.device)
     bits = _mixed_tensor(ids + key[:, None])
     uniform = ((bits >> 24) & (2**40 - 1)).to(torch.float32) * 2.0**-40 + 2.0**-41
@@ -257,7 +257,7 @@ def gumbel(seeds: Sequence[int], steps: Sequence[int], ids: Tensor) -> Tensor:
 
 def coin(seed: int, step: int) -> float:
     """A uniform number in [0, 1) from the same hash, for a token that no vocabulary has."""
-    bits = _mixed(_mixed(_mixed(seed) ^ step) + 2**40)
+    bits = mixed(mixed(mixed(seed) ^ step) + 2**40)
     return ((bits >> 24) & (2**40 - 1)) * 2.0**-40
 
 
@@ -270,7 +270,7 @@ def _signed(word: int) -> int:
     return word - _WORD if word >= _WORD // 2 else word
 
 
-def _mixed(word: int) -> int:
+def mixed(word: int) -> int:
     """splitmix64 of a 64-bit `word`, as a signed number."""
     word = (word + _GOLDEN) % _WORD
     word = (word ^ (word >> 30)) * _FIRST % _WORD
@@ -279,7 +279,7 @@ def _mixed(word: int) -> int:
 
 
 def _mixed_tensor(words: Tensor) -> Tensor:
-    """`_mixed` of every int64; the shift's sign bits are masked away."""
+    """`mixed` of every int64; the shift's sign bits are masked away."""
     words = words + _signed(_GOLDEN)
     words = (words ^ ((words >> 30) & (2**34 - 1))) * _signed(_FIRST)
     words = (words ^ ((words >> 27) & (2**37 - 1))) * _signed(_SECOND)
