@@ -212,6 +212,8 @@ def _wanted(hub_id: str, siblings: list[Any]) -> dict[str, int]:
     }
     if not any(name.endswith(".safetensors") for name in files):
         raise ModelError(hub_id, "has no safetensors weights on the hub")
+    if "tokenizer.json" not in files:
+        raise ModelError(hub_id, "has no tokenizer.json on the hub, which is needed")
     return dict(sorted(files.items(), key=lambda item: item[1]))
 
 
