@@ -275,6 +275,24 @@ def test_going_back_closes_what_speaks_of_the_chat_that_is_left(tabs: Tabs, serv
     expect(page.locator("[data-part=drawer]")).to_be_hidden()
 
 
+def test_every_step_of_a_slider_counts_however_quick(tabs: Tabs, server: Server):
+    page = own_tab(tabs, server)
+    start_chat(page)
+    page.get_by_role("button", name="Settings").click()
+    slider = page.locator("[data-part=drawer] input[type=range][name=temperature]")
+    slider.focus()
+
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+
+    expect(page.locator("[data-field=temperature].changed")).to_be_visible()
+    expect(slider).to_have_value("1.2")
+    expect(slider).to_be_focused()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Settings").click()
+    expect(slider).to_have_value("1.2")
+
+
 def distance_from_the_end(page: Page) -> float:
     return page.evaluate(
         """() => { const box = document.querySelector("[data-part=scroller]");

@@ -92,17 +92,31 @@ async function saveField(input) {
   await redrawSettings("sampling", { name: input.name, values });
 }
 
-async function redrawSettings(action, fields = {}) {
-  const answer = await ask(action, here(fields));
-  const body = part("drawer").querySelector(".drawer-body");
+let settingsSaved = Promise.resolve(); // changes arrive in the order in which they are made
+let newestChange = 0;
+
+function redrawSettings(action, fields = {}) {
+  const change = ++newestChange;
+  const asked = here(fields);
+  settingsSaved = settingsSaved.then(async () => {
+    const answer = await ask(action, asked);
+    const drawer = part("drawer");
+    // A newer change shows already, and is drawn in its turn.
+    if (change !== newestChange || drawer.dataset.kind !== "settings") return;
+    const html = answer?.html ?? (await askQuietly("settings", here()))?.html;
+    if (html) fillSettings(drawer.querySelector(".drawer-body"), html);
+    refreshMeter();
+  });
+  return settingsSaved;
+}
+
+function fillSettings(body, html) {
   const { id, name, type } = document.activeElement ?? {};
   const scroll = body.scrollTop;
-  const html = answer?.html ?? (await askQuietly("settings", here()))?.html;
-  if (html) body.replaceChildren(fragment(html));
+  body.replaceChildren(fragment(html));
   body.scrollTop = scroll;
   if (id) document.getElementById(id)?.focus();
   else if (name) body.querySelector(`[name="${CSS.escape(name)}"][type="${type}"]`)?.focus();
-  refreshMeter();
 }
 
 // A slider and its number say the same while they move; the value is kept when they rest.
