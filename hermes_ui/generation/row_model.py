@@ -56,6 +56,8 @@ class RowModel:
             for layer in inner.layers
             for attention in (layer.self_attn,)
         ]
+        if self._head.is_cuda:
+            torch.cuda.empty_cache()  # where the parts lay before: more than half of the model
 
     def __call__(self, ids: Tensor, positions: Tensor, rows: Rows) -> Tensor:
         """(rows, vocabulary) float32 logits after the tokens `ids`, (1, rows) as `positions`."""
