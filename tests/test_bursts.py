@@ -31,7 +31,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, in
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch):
     monkeypatch.setattr(local, "_attention", lambda model: RowStep)
-    monkeypatch.setattr(gpu_layers, "OUTPUTS", 512)  # fewer programs: each takes a millisecond
+    if PLACE.device == "cpu":
+        monkeypatch.setattr(gpu_layers, "OUTPUTS", 512)  # fewer programs: a millisecond each
     monkeypatch.setattr(paging, "BURST", BURST)
 
 
@@ -39,9 +40,13 @@ def as_on_a_gpu(monkeypatch):
 def bursts(monkeypatch):
     """The steps of every burst that there was."""
     seen, burst = [], Graphs.burst
-    monkeypatch.setattr(
-        Graphs, "burst", lambda self, *args: seen.append(args[-1]) or burst(self, *args)
-    )
+
+    def noted(self, *args):
+        drawn = burst(self, *args)
+        seen.append(len(drawn[0]))
+        return drawn
+
+    monkeypatch.setattr(Graphs, "burst", noted)
     return seen
 
 
@@ -84,6 +89,15 @@ def test_replies_are_the_same_as_step_by_step(folder, bursts, monkeypatch):
     assert [text for text, _ in together] == [text for text, _ in alone]
     for (_, one), (_, other) in zip(together, alone, strict=True):
         assert (one.reason, one.completion_tokens) == (other.reason, other.completion_tokens)
+
+
+def test_a_reply_that_reaches_its_limit_does_not_hold_up_the_others(folder, bursts):
+    asked = [SamplingParams(max_tokens=count, seed=count) for count in (2, 7, 13, 16)]
+    with loaded(folder) as engine:
+        ends = [events[-1] for events in replies(engine, asked)]
+
+    assert [end.completion_tokens for end in ends] == [2, 7, 13, 16]
+    assert len(bursts) <= 6  # as many as the longest takes, and while the others come in
 
 
 def test_a_reply_ends_where_it_says_so(tmp_path, bursts):

@@ -30,6 +30,8 @@ KNOBS = {
     "few": {"top_k": 5, "top_p": 1, "min_p": 0, "temperature": 2},
     "a nucleus of few": {"top_k": 40, "top_p": 0.5, "min_p": 0, "temperature": 1.5},
     "the first only": {"min_p": 1},
+    "the likeliest": {"top_k": 1, "temperature": 2},
+    "as cold as can be": {"temperature": 1e-38},
     "all penalties": {
         "repetition_penalty": 1.5, "frequency_penalty": 0.7, "presence_penalty": -0.4,
     },
@@ -64,7 +66,7 @@ def test_they_draw_what_the_hosts_dice_draw(knobs):
     torch.manual_seed(1)
     requests = [request(number, seed, **knobs) for number, seed in enumerate((0, 2**63 - 1))]
     dice = RowDice(2, VOCABULARY, DEVICE)
-    dice.lay(requests, 4)
+    dice.lay(requests, 4, [0, 0])
     for step in range(4):
         logits = logits_of(2)
         expected = wanted(logits, requests)
@@ -79,10 +81,10 @@ def test_a_row_draws_for_whoever_is_laid_there():
     torch.manual_seed(2)
     first, second, third = (request(number, temperature=1.5) for number in range(3))
     dice = RowDice(2, VOCABULARY, DEVICE)
-    dice.lay([first, second], 3)
+    dice.lay([first, second], 3, [0, 0])
     dice.draw(logits_of(2), 0)  # of a burst that went no further
     second.draw(5)
-    dice.lay([second, third], 1)
+    dice.lay([second, third], 1, [0, 0])
     logits = logits_of(2)
 
     assert dice.draw(logits, 0).tolist() == wanted(logits, [second, third])
@@ -93,7 +95,7 @@ def test_what_is_no_number_is_said_and_harms_no_other_row(number):
     torch.manual_seed(3)
     requests = [request(row) for row in range(2)]
     dice = RowDice(2, VOCABULARY, DEVICE)
-    dice.lay(requests, 2)
+    dice.lay(requests, 2, [0, 0])
     logits = logits_of(2)
     logits[0, 7] = number
 
@@ -102,13 +104,17 @@ def test_what_is_no_number_is_said_and_harms_no_other_row(number):
     assert drawn == [gpu_dice.BROKEN, *wanted(logits[1:], requests[1:])]
 
 
-def test_rows_move_on_to_the_next_place_of_their_pages():
-    tables = torch.tensor([[4, 9], [7, 2]], dtype=torch.int32, device=DEVICE)
-    tokens, ids, positions, lengths, places = torch.tensor(
-        [[11, gpu_dice.BROKEN], [0, 0], [31, 3], [32, 4], [159, 227]], device=DEVICE
-    )
+def test_rows_move_on_to_the_next_place_of_their_pages_and_stay_at_their_end():
+    tables = torch.tensor([[4, 9], [7, 2], [3, 5]], dtype=torch.int32, device=DEVICE)
+    tokens, ids, positions, lengths, places, ends = torch.tensor(
+        [[11, gpu_dice.BROKEN, 13], [0, 0, 0], [31, 3, 40], [32, 4, 41], [159, 227, 168],
+         [40, 40, 40]],
+        device=DEVICE,
+    )  # fmt: skip
 
-    gpu_dice.move_on(tokens, ids, positions, lengths, places, tables, 32)
+    gpu_dice.move_on(tokens, ids, positions, lengths, places, ends, tables, 32)
 
-    moved = [each.tolist() for each in (ids, positions, lengths, places)]
-    assert moved == [[11, 0], [32, 4], [33, 5], [9 * 32, 7 * 32 + 4]]
+    assert ids.tolist() == [11, 0, 13]
+    assert positions.tolist() == [32, 4, 40]
+    assert lengths.tolist() == [33, 5, 41]
+    assert places.tolist() == [9 * 32, 7 * 32 + 4, 5 * 32 + 8]

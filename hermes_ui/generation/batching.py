@@ -22,6 +22,7 @@ from transformers.generation.continuous_batching.continuous_api import (
     OutputRouter,
 )
 from transformers.generation.continuous_batching.model_runner import ModelRunner
+from transformers.generation.continuous_batching.utils import stream_context
 
 from hermes_ui.generation import attention
 from hermes_ui.generation.engine import CacheUse
@@ -114,7 +115,7 @@ class Dice(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         """Take for all that are `asking` what a burst drew, up to where each reply ends."""
         for request, tokens in zip(self.asking, drawn, strict=True):
             request.drawn = []
-            for token in tokens:
+            for token in tokens[: len(request.draft) + 1]:
                 if token < 0:
                     request.error = NOT_A_NUMBER
                     break
@@ -183,8 +184,8 @@ class Runner(ModelRunner):  # type: ignore[misc]
 
     def compute_batch(self, model: nn.Module, batch_data: dict[str, Any]) -> None:
         batch = self.inputs_and_outputs.requests_in_batch
-        if steps := self._scheduler.burst:
-            self._compute_burst(batch, batch_data, steps)
+        if self._scheduler.burst:
+            self._compute_burst(batch, batch_data)
         else:
             step = batch_data["step"] = self._new_step()
             for each in batch:
@@ -196,18 +197,24 @@ class Runner(ModelRunner):  # type: ignore[misc]
         for each in batch:
             self._scheduler.settle_draft(each)
 
-    def _compute_burst(self, batch: Sequence[Any], batch_data: dict[str, Any], steps: int) -> None:
+    def _compute_burst(self, batch: Sequence[Any], batch_data: dict[str, Any]) -> None:
         """Draw for each request in a row, starting with the first of its tokens."""
         step = self._new_step()
+        firsts: list[int] = []
+        ends: list[int] = []
+        tokens = 0
         for each in batch:
-            step.add(each.state.request_id, 1, each.state.position_offset - steps + 1)
-        firsts = {
-            name: batch_data[name][:, : len(batch) * steps : steps]
-            for name in ("input_ids", "position_ids")
-        }
-        self._dice.take(self._graphs.burst(firsts, step, self._dice.asking, steps))
+            end = each.state.position_offset
+            step.add(each.state.request_id, 1, end - each.query_length + 1)
+            firsts.append(tokens)
+            ends.append(end)
+            tokens += each.query_length
+        inputs = {name: batch_data[name][:, firsts] for name in ("input_ids", "position_ids")}
+        with stream_context(self.inputs_and_outputs.compute_stream):
+            drawn = self._graphs.burst(inputs, step, self._dice.asking, ends)
+        self._dice.take(drawn)
         *_, output_ids = self.inputs_and_outputs.get_cb_kwargs()
-        self._sample(self._dice.tokens, output_ids)
+        self._hand_over(output_ids)
 
     def _new_step(self) -> attention.Step:
         (allocator,) = self.cache.cache_allocators.values()
@@ -227,6 +234,10 @@ class Runner(ModelRunner):  # type: ignore[misc]
         return torch.tensor(places + [0] * padding, dtype=torch.int64)
 
     def _sample(self, scores: Tensor, output_ids: Tensor) -> None:
+        self._hand_over(output_ids)
+
+    def _hand_over(self, output_ids: Tensor) -> None:
+        """Tell the library what the dice drew."""
         tokens = self._dice.tokens
         output_ids[0, : len(tokens)].copy_(tokens)
 
@@ -320,7 +331,7 @@ class Batcher(ContinuousBatchingManager):  # type: ignore[misc]
         processor = super()._create_batch_processor()
         graphs = self._graphs(processor)
         processor.scheduler.requests = self.requests
-        processor.scheduler.has_bursts = graphs is not None
+        processor.scheduler.has_bursts = graphs is not None and graphs.has_bursts
         processor.model_runner = Runner(processor, self._dice, row_unit(self.model), graphs)
         self.is_ready.set()
         return processor

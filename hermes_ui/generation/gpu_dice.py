@@ -10,11 +10,16 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 2048  # logits of a program
-CHUNK = 1024  # candidates that are weighed at a time
+CHUNK, WARPS = 4096, 16  # candidates that are weighed at a time, and by how many warps
 BROKEN = -1  # drawn where a logit is no number, or the largest has no end
-
-# Of a row's knobs, in this order.
-TEMPERATURE, FLOOR, TOP_P, TOP_K, REPETITION, FREQUENCY, PRESENCE, KNOBS = range(8)
+KNOBS = 7  # of a row, in this order
+TEMPERATURE = tl.constexpr(0)  # 0 takes the likeliest
+FLOOR = tl.constexpr(1)  # the logarithm of min_p
+TOP_P = tl.constexpr(2)
+TOP_K = tl.constexpr(3)  # 0 is none
+REPETITION = tl.constexpr(4)
+FREQUENCY = tl.constexpr(5)
+PRESENCE = tl.constexpr(6)
 
 
 class Scratch:
@@ -25,7 +30,7 @@ class Scratch:
         self.peaks = torch.empty(rows, blocks, device=device)
         self.counts = torch.zeros(rows, dtype=torch.int32, device=device)
         self.values = torch.empty(rows, vocabulary, device=device)
-        self.ids = torch.empty(rows, vocabulary, dtype=torch.int32, device=device)
+        self.candidates = torch.empty(rows, vocabulary, dtype=torch.int32, device=device)
 
 
 def draw(
@@ -33,53 +38,59 @@ def draw(
 ) -> None:
     """Draw the next token of each row.
 
+    Of tokens that are just as likely, top_k and top_p keep all or none.
+
     Args:
         logits: (rows, vocabulary), contiguous.
         uses: (rows, vocabulary) int32: 0 of a token that a row has not seen, else 1 more than its
             reply has used it. The token that is drawn is counted.
-        knobs: (rows, KNOBS) float32; FLOOR is the logarithm of min_p, TOP_K of 0 is none, and a
-            TEMPERATURE of 0 takes the likeliest.
+        knobs: (rows, KNOBS) float32.
         keys: (rows, 2) int64: the mixed seed, and the step, which is moved on.
         tokens: (rows,) int64, contiguous: the drawn ones, or `BROKEN`.
     """
     rows, vocabulary = logits.shape
     blocks = scratch.peaks.shape[1]
-    _peaks[rows, blocks](logits, uses, knobs, scratch.peaks, vocabulary, KNOBS=KNOBS, BLOCK=BLOCK)
+    _peaks[rows, blocks](
+        logits, uses, knobs, scratch.peaks, scratch.counts, vocabulary, KNOBS=KNOBS, BLOCK=BLOCK
+    )
     _sift[rows, blocks](
-        logits, uses, knobs, scratch.peaks, scratch.counts, scratch.values, scratch.ids, vocabulary,
-        KNOBS=KNOBS, BLOCK=BLOCK, BLOCKS=triton.next_power_of_2(blocks),
+        logits, uses, knobs, scratch.peaks, scratch.counts, scratch.values, scratch.candidates,
+        vocabulary, KNOBS=KNOBS, BLOCK=BLOCK, BLOCKS=triton.next_power_of_2(blocks),
     )  # fmt: skip
     _draw[rows,](
-        uses, knobs, keys, scratch.peaks, scratch.counts, scratch.values, scratch.ids,
+        uses, knobs, keys, scratch.peaks, scratch.counts, scratch.values, scratch.candidates,
         tokens, vocabulary, blocks,
         KNOBS=KNOBS, CHUNK=CHUNK, BLOCKS=triton.next_power_of_2(blocks), BROKEN=BROKEN,
+        num_warps=WARPS,
     )  # fmt: skip
 
 
 def move_on(
     tokens: Tensor, ids: Tensor, positions: Tensor, lengths: Tensor, places: Tensor,
-    tables: Tensor, size: int,
+    ends: Tensor, tables: Tensor, size: int,
 ) -> None:  # fmt: skip
     """Make each row's drawn token the one that it reads next.
 
     Args:
         tokens: (rows,) int64, contiguous.
         ids, positions, lengths, places: (rows,) int64, contiguous, moved on in place.
+        ends: (rows,) int64: no row moves beyond this position.
         tables: (rows, most pages of a request) int32, contiguous.
         size: Tokens of a page.
     """
     _move_on[len(lengths),](
-        tokens, ids, positions, lengths, places, tables, tables.stride(0), SIZE=size
+        tokens, ids, positions, lengths, places, ends, tables, tables.stride(0),
+        SIZE=size, num_warps=1,
     )  # fmt: skip
 
 
 @triton.jit
 def _move_on(
-    tokens, ids, positions, lengths, places, tables, table_row, SIZE: tl.constexpr
+    tokens, ids, positions, lengths, places, ends, tables, table_row, SIZE: tl.constexpr
 ):  # fmt: skip
     row = tl.program_id(0)
     tl.store(ids + row, tl.maximum(tl.load(tokens + row), 0))
-    at = tl.load(positions + row) + 1
+    at = tl.minimum(tl.load(positions + row) + 1, tl.load(ends + row))
     tl.store(positions + row, at)
     tl.store(lengths + row, at + 1)
     page = tl.load(tables + row * table_row + at // SIZE)
@@ -94,21 +105,24 @@ def _penalised(logits, uses, knobs, row, at, vocabulary, KNOBS: tl.constexpr):
     place = row.to(tl.int64) * vocabulary + at
     logit = tl.load(logits + place, mask=is_used, other=float("-inf")).to(tl.float32)
     count = tl.load(uses + place, mask=is_used, other=0)
-    repetition = tl.load(knob + 4)
+    repetition = tl.load(knob + REPETITION)
     written = tl.maximum(count - 1, 0).to(tl.float32)
     less = tl.where(logit > 0, logit / repetition, logit * repetition)
-    less -= tl.load(knob + 5) * written + tl.load(knob + 6) * tl.minimum(written, 1.0)
+    less -= tl.load(knob + FREQUENCY) * written
+    less -= tl.load(knob + PRESENCE) * tl.minimum(written, 1.0)
     logit = tl.where(count > 0, less, logit)
-    heat = tl.load(knob)
+    heat = tl.load(knob + TEMPERATURE)
     return logit / tl.where(heat == 0, 1.0, heat)
 
 
 @triton.jit
 def _peaks(
-    logits, uses, knobs, peaks, vocabulary, KNOBS: tl.constexpr, BLOCK: tl.constexpr
+    logits, uses, knobs, peaks, counts, vocabulary, KNOBS: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     """The largest of each block; endless where there is one that is no number."""
     row, block = tl.program_id(0), tl.program_id(1)
+    if block == 0:
+        tl.store(counts + row, 0)  # of what `_sift` will lay down
     at = block * BLOCK + tl.arange(0, BLOCK)
     logit = _penalised(logits, uses, knobs, row, at, vocabulary, KNOBS)
     logit = tl.where(logit == logit, logit, float("inf"))  # noqa: PLR0124
@@ -124,7 +138,7 @@ def _peak(peaks, row, blocks, BLOCKS: tl.constexpr):
 
 @triton.jit
 def _sift(
-    logits, uses, knobs, peaks, counts, values, ids, vocabulary,
+    logits, uses, knobs, peaks, counts, values, candidates, vocabulary,
     KNOBS: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     """Lay down what min_p keeps of each block, in any order."""
@@ -132,8 +146,8 @@ def _sift(
     peak = _peak(peaks, row, tl.num_programs(1), BLOCKS)
     at = block * BLOCK + tl.arange(0, BLOCK)
     logit = _penalised(logits, uses, knobs, row, at, vocabulary, KNOBS)
-    is_greedy = tl.load(knobs + row * KNOBS) == 0
-    floor = tl.where(is_greedy, peak, peak + tl.load(knobs + row * KNOBS + 1))
+    is_greedy = tl.load(knobs + row * KNOBS + TEMPERATURE) == 0
+    floor = tl.where(is_greedy, peak, peak + tl.load(knobs + row * KNOBS + FLOOR))
     is_kept = (logit >= floor) & (at < vocabulary)
     kept = is_kept.to(tl.int32)
     count = tl.sum(kept, 0)
@@ -141,7 +155,7 @@ def _sift(
         begin = tl.atomic_add(counts + row, count)
         place = row.to(tl.int64) * vocabulary + begin + tl.cumsum(kept, 0) - 1
         tl.store(values + place, logit, mask=is_kept)
-        tl.store(ids + place, at, mask=is_kept)
+        tl.store(candidates + place, at, mask=is_kept)
 
 
 @triton.jit
@@ -209,38 +223,35 @@ def _gumbel(key, ids):
 
 @triton.jit
 def _draw(
-    uses, knobs, keys, peaks, counts, values, ids, tokens, vocabulary, blocks,
+    uses, knobs, keys, peaks, counts, values, candidates, tokens, vocabulary, blocks,
     KNOBS: tl.constexpr, CHUNK: tl.constexpr, BLOCKS: tl.constexpr, BROKEN: tl.constexpr,
 ):  # fmt: skip
     """The token of a row: of its candidates that top_k and top_p keep, the one with most noise."""
     row = tl.program_id(0)
     knob = knobs + row * KNOBS
     count = tl.load(counts + row)
-    tl.store(counts + row, 0)
     peak = _peak(peaks, row, blocks, BLOCKS)
-    own_values, own_ids = (
-        values + row.to(tl.int64) * vocabulary,
-        ids + row.to(tl.int64) * vocabulary,
-    )
-    is_greedy = tl.load(knob) == 0
-    top_p, top_k = tl.load(knob + 2), tl.load(knob + 3)
+    own = row.to(tl.int64) * vocabulary
+    values += own
+    candidates += own
+    is_greedy = tl.load(knob + TEMPERATURE) == 0
+    top_p, top_k = tl.load(knob + TOP_P), tl.load(knob + TOP_K)
     limit = tl.full((), -2147483648, tl.int64)
     if (top_k > 0) & (top_k < count):
-        limit = _lowest(own_values, count, peak, limit, top_k.to(tl.float64), False, CHUNK)
+        limit = _lowest(values, count, peak, limit, top_k.to(tl.float64), False, CHUNK)
     if (top_p < 1) & (count > 1):
-        whole = _above(own_values, count, peak, limit - 1, limit, True, CHUNK).to(tl.float64)
-        share = _lowest(own_values, count, peak, limit, whole * top_p.to(tl.float64), True, CHUNK)
+        whole = _above(values, count, peak, limit - 1, limit, True, CHUNK).to(tl.float64)
+        share = _lowest(values, count, peak, limit, whole * top_p.to(tl.float64), True, CHUNK)
         limit = tl.maximum(limit, share)
     step = tl.load(keys + row * 2 + 1)
     key = _mixed(tl.load(keys + row * 2) ^ step)
-    tl.store(keys + row * 2 + 1, step + 1)
     best = tl.full((), float("-inf"), tl.float32)
     token = tl.full((), 2147483647, tl.int32)
     for first in range(0, count, CHUNK):
         at = first + tl.arange(0, CHUNK)
         is_used = at < count
-        value = tl.load(own_values + at, mask=is_used, other=float("-inf"))
-        id_ = tl.load(own_ids + at, mask=is_used, other=2147483647)
+        value = tl.load(values + at, mask=is_used, other=float("-inf"))
+        id_ = tl.load(candidates + at, mask=is_used, other=2147483647)
         noisy = value + tl.where(is_greedy, 0.0, _gumbel(key, id_))
         is_kept = is_used & (_ordered(value).to(tl.int64) >= limit)
         noisy = tl.where(is_kept, noisy, float("-inf"))
@@ -249,8 +260,9 @@ def _draw(
         is_better = (highest > best) | ((highest == best) & (first_id < token))
         token = tl.where(is_better, first_id, token)
         best = tl.maximum(best, highest)
+    tl.store(keys + row * 2 + 1, step + 1)  # when every warp has read it
     is_whole = (peak > float("-inf")) & (peak < float("inf")) & (token < vocabulary)
     if is_whole:
-        place = uses + row.to(tl.int64) * vocabulary + token
+        place = uses + own + token
         tl.store(place, tl.maximum(tl.load(place), 1) + 1)
     tl.store(tokens + row, tl.where(is_whole, token, BROKEN).to(tl.int64))

@@ -9,6 +9,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.nn import functional as F
 
 OUTPUTS = 4  # of a product that a program works out
 INPUTS = 1024  # that it reads at a time
@@ -25,19 +26,21 @@ def product(
     is_gated: bool = False,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """One row times a matrix, and what comes before and after.
+    """Rows times a matrix, and what comes before and after: a single row in one kernel.
 
     Args:
-        x: (1, inputs).
+        x: (rows, inputs).
         weight: (outputs, inputs), contiguous; gated (2 · outputs, inputs), the gates first.
         norm: (inputs,), by which the root mean square norm of `x` is scaled before the product.
-        residual: (1, outputs), added to the result.
+        residual: (rows, outputs), added to the result.
         is_gated: The result is SiLU(gate) · the other half.
         dtype: Of the result; by default that of `x`.
 
     Returns:
-        (1, outputs).
+        (rows, outputs).
     """
+    if len(x) > 1:
+        return _of_rows(x, weight, norm, eps, residual, is_gated).to(dtype or x.dtype)
     inputs = weight.shape[1]
     outputs = len(weight) // (2 if is_gated else 1)
     result = torch.empty(1, outputs, dtype=dtype or x.dtype, device=x.device)
@@ -50,22 +53,42 @@ def product(
     return result
 
 
+def _of_rows(
+    x: Tensor,
+    weight: Tensor,
+    norm: Tensor | None,
+    eps: float,
+    residual: Tensor | None,
+    is_gated: bool,
+) -> Tensor:
+    """`product` of several rows, by PyTorch's."""
+    if norm is not None:
+        x = F.rms_norm(x, norm.shape, norm, eps)
+    if residual is not None:
+        return torch.addmm(residual, x, weight.t())
+    result = F.linear(x, weight)
+    if not is_gated:
+        return result
+    gate, rest = result.chunk(2, -1)
+    return F.silu(gate) * rest
+
+
 def turn_and_write(
-    mixed: Tensor, cos: Tensor, sin: Tensor, cache: Tensor, places: Tensor, heads: int
+    qkv: Tensor, cos: Tensor, sin: Tensor, cache: Tensor, places: Tensor, heads: int
 ) -> None:
     """Turn queries and keys by their positions, and put keys and values into the cache.
 
     Args:
-        mixed: (rows, heads + 2 · kv_heads, head_dim), contiguous: queries, keys and values. The
+        qkv: (rows, heads + 2 · kv_heads, head_dim), contiguous: queries, keys and values. The
             queries are turned in place.
         cos, sin: (rows, head_dim), of which the second half repeats the first.
         cache: (2, kv_heads, pages, tokens, head_dim), contiguous. What is too large for its type
             becomes its largest.
         places: (rows,) int64, of each row in the pages laid side by side.
     """
-    rows, each, dim = mixed.shape
+    rows, each, dim = qkv.shape
     _turn[rows, each](
-        mixed, cos, sin, cache, places, cache.stride(0), cache.stride(1),
+        qkv, cos, sin, cache, places, cache.stride(0), cache.stride(1),
         torch.finfo(cache.dtype).max,
         HEADS=heads, KV_HEADS=cache.shape[1], HALF=dim // 2,
         WIDTH=triton.next_power_of_2(dim // 2),
@@ -119,14 +142,14 @@ def _product(
 
 @triton.jit
 def _turn(
-    mixed, cos, sin, cache, places, cache_values, cache_head, most,
+    qkv, cos, sin, cache, places, cache_values, cache_head, most,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HALF: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """One head of one row; its halves are turned against each other."""
     row, head = tl.program_id(0), tl.program_id(1)
     lane = tl.arange(0, WIDTH)
     is_used = lane < HALF
-    source = mixed + (row * (HEADS + 2 * KV_HEADS) + head) * 2 * HALF + lane
+    source = qkv + (row * (HEADS + 2 * KV_HEADS) + head) * 2 * HALF + lane
     first = tl.load(source, mask=is_used).to(tl.float32)
     second = tl.load(source + HALF, mask=is_used).to(tl.float32)
     if head < HEADS + KV_HEADS:
@@ -135,8 +158,8 @@ def _turn(
         s = tl.load(sin + angle, mask=is_used).to(tl.float32)
         first, second = first * c - second * s, second * c + first * s
     if head < HEADS:
-        tl.store(source, first.to(mixed.dtype.element_ty), mask=is_used)
-        tl.store(source + HALF, second.to(mixed.dtype.element_ty), mask=is_used)
+        tl.store(source, first.to(qkv.dtype.element_ty), mask=is_used)
+        tl.store(source + HALF, second.to(qkv.dtype.element_ty), mask=is_used)
     else:
         kept = (head - HEADS) % KV_HEADS
         target = cache + kept * cache_head + tl.load(places + row) * 2 * HALF + lane

@@ -14,35 +14,17 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutput
 
 from hermes_ui.errors import first_line
-from hermes_ui.generation import gpu_dice, gpu_kernel
+from hermes_ui.generation import gpu_dice
 from hermes_ui.generation.bursts import RowDice
 from hermes_ui.generation.request import Request
 from hermes_ui.generation.row_model import row_model
-from hermes_ui.generation.rows import Row, RowStep, tables_of
+from hermes_ui.generation.rows import Buffered, Row, RowStep, tables_of
 
 ALIKE = 0.1  # by which our layers may be off: bfloat16 rounds a hundredth away
 SIZES = (1, 2, 4)  # rows of a graph; then every multiple of 8
 WARM_UPS = 2  # runs before a recording, in which libraries and kernels get ready
 
 _log = logging.getLogger(__name__)
-
-
-class Buffered:
-    """The step that is recorded: it writes and reads what the buffers say."""
-
-    def __init__(self, cache: Tensor, tables: Tensor, lengths: Tensor, places: Tensor) -> None:
-        self.cache, self.tables = cache, tables
-        self.lengths, self.places = lengths, places
-        self.tokens = len(places)
-
-    def write(self, layer: int, key: Tensor, value: Tensor) -> None:
-        new = key[0].transpose(0, 1), value[0].transpose(0, 1)
-        gpu_kernel.write(*new, self.cache[layer], self.places)
-
-    def answer(self, layer: int, query: Tensor, scale: float) -> Tensor:
-        asked = query[0].transpose(0, 1)
-        cache = self.cache[layer]
-        return gpu_kernel.answer(asked, cache, self.tables, self.lengths, scale)[None]
 
 
 # (1, rows) ids and positions to (rows, vocabulary) logits.
@@ -67,9 +49,10 @@ class Graphs:
         self._cache = cache
         self._inputs = Inputs(most, pages, cache.device)
         self._dice = RowDice(most, model.config.get_text_config().vocab_size, cache.device)
-        self._graphs: dict[int, tuple[Callable[[], object], Tensor]] = {}
+        self._recorded: dict[int, tuple[Callable[[], object], Tensor]] = {}
         self._pool: Any = None
         self._forward = self._chosen(row_model(model), _library(model))
+        self.has_bursts = self._dice.can_draw()
 
     def _supports_logits_to_keep(self) -> bool:
         """Read by the library's runner, which then asks for the rows that it wants."""
@@ -87,26 +70,35 @@ class Graphs:
 
     @torch.no_grad()
     def burst(
-        self, batch: dict[str, Any], step: RowStep, requests: Sequence[Request], steps: int
+        self,
+        batch: dict[str, Any],
+        step: RowStep,
+        requests: Sequence[Request],
+        ends: Sequence[int],
     ) -> list[list[int]]:
-        """The tokens that each request draws in so many `steps`, one after another.
+        """The tokens that each request draws in some steps, one after another.
 
         Args:
             batch: `input_ids` and `position_ids` of the first step, (1, requests).
             step: The first step, one row a request.
+            ends: Of each request, the position that it may not go beyond; it stays there while
+                others go on.
 
         Returns:
             (requests, steps) ids, whatever ends a reply; `gpu_dice.BROKEN` and then any number
             where the model's output is none.
         """
         replay, logits = self._ready(batch, step)
-        self._dice.lay(requests, steps)
+        steps = max(end - row.length + 1 for end, row in zip(ends, step.rows, strict=True))
         count, size = len(requests), self._cache.shape[4]
+        self._dice.lay(requests, steps, ends)
+        ids, positions, tables, lengths, places = self._inputs.of(count)
         for number in range(steps):
             replay()
             tokens = self._dice.draw(logits[:count], number)
-            ids, positions, tables, lengths, places = self._inputs.of(count)
-            gpu_dice.move_on(tokens, ids[0], positions[0], lengths, places, tables, size)
+            gpu_dice.move_on(
+                tokens, ids[0], positions[0], lengths, places, self._dice.ends, tables, size
+            )
         drawn: list[list[int]] = self._dice.tokens[:steps, :count].T.tolist()
         return drawn
 
@@ -114,9 +106,9 @@ class Graphs:
         """What computes a step whose inputs are laid out, and where it leaves its logits."""
         size = graph_size(step.tokens)
         self._inputs.fill(batch, step, size, self._trash)
-        if size not in self._graphs:
-            self._graphs[size] = self._record(size)
-        return self._graphs[size]
+        if size not in self._recorded:
+            self._recorded[size] = self._record(size)
+        return self._recorded[size]
 
     def _record(self, size: int) -> tuple[Callable[[], object], Tensor]:
         """What replays a step of `size` rows, and its (size, vocabulary) logits."""
@@ -144,8 +136,11 @@ class Graphs:
         """`own`, where it gives for one row and for two what the library gives."""
         if own is None:
             return library
-        self._inputs.of(2)[3].fill_(1)  # a row sees itself, in a page that is nobody's yet
-        for size in (1, 2):
+        ids, positions, _, lengths, places = self._inputs.of(2)
+        # Two rows as if of one request, at places that are nobody's yet.
+        ids[0, 1], positions[0, 0], positions[0, 1], places[1] = 1, 3, 9, 1
+        lengths.fill_(2)
+        for size in (2, 1):
             self._forward = library
             wanted = self._run(size).float()
             self._forward = own

@@ -158,15 +158,13 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
         return requests, fast, tokens, 0
 
     def _longest_burst(self, token_budget: int) -> int:
-        """Steps that all running requests can take in a row; 0: a single one."""
+        """Steps that running requests may take in a row; 0: a single one."""
         if not (self.has_bursts and self._is_calm and self.active_requests):
             return 0
-        most = min(BURST, token_budget // len(self.active_requests))
-        for request_id, state in self.active_requests.items():
-            request = self.requests.get(request_id)
-            if request is None or not request.may_burst:
-                return 0
-            most = min(most, state.max_new_tokens - state.generated_len())
+        asking = [self.requests.get(each) for each in self.active_requests]
+        if not all(each is not None and each.may_burst for each in asking):
+            return 0
+        most = min(BURST, token_budget // len(asking))
         return most if most > 1 else 0
 
     def _let_go_from_the_end(self, request_id: str) -> None:
@@ -206,7 +204,8 @@ class Scheduler(scheduling.FIFOScheduler):  # type: ignore[misc]
             return
         left = state.max_new_tokens - state.generated_len() - 1
         most = min(STEP_ROWS // len(self.active_requests) - 1, left) if self._is_calm else 0
-        request.draft = [0] * (self.burst - 1) if self.burst else request.drafter.draft(most)
+        is_burst = self.burst > 0
+        request.draft = [0] * min(self.burst - 1, left) if is_burst else request.drafter.draft(most)
         state.tokens_to_process = [*state.tokens_to_process[:1], *request.draft]
 
     def settle_draft(self, each: Any) -> None:

@@ -28,7 +28,7 @@ class Request:
 
     @property
     def may_burst(self) -> bool:
-        """Whether a GPU can draw for it by itself: all but what looks at the text."""
+        """Whether a GPU can draw for it by itself: it asks for nothing that only the host can."""
         tally = self.tally
         return not (
             self.params.xtc_probability or self.params.logit_bias or tally.dry or tally.bans

@@ -5,32 +5,24 @@ layer is seven of ours for one row, and products of PyTorch's with a few small o
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
-from hermes_ui.generation import gpu_kernel, gpu_layers
-
-
-class Rows(Protocol):
-    """Where rows write their keys and values, and what they see."""
-
-    cache: Tensor  # (layers, 2, kv_heads, pages, tokens, head_dim)
-    tables: Tensor
-    lengths: Tensor
-    places: Tensor
+from hermes_ui.generation import gpu_kernel
+from hermes_ui.generation.gpu_layers import product, turn_and_write
+from hermes_ui.generation.rows import Buffered
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
     attention_norm: Tensor
-    mixed: Tensor  # queries, keys and values
+    qkv: Tensor
     out: Tensor
     norm: Tensor
-    gated: Tensor  # gates, then what they let through
+    gate_up: Tensor
     down: Tensor
 
 
@@ -47,10 +39,10 @@ class RowModel:
         self._layers = [
             _Layer(
                 attention_norm=layer.input_layernorm.weight,
-                mixed=_joined(attention.q_proj, attention.k_proj, attention.v_proj),
+                qkv=_joined(attention.q_proj, attention.k_proj, attention.v_proj),
                 out=attention.o_proj.weight,
                 norm=layer.post_attention_layernorm.weight,
-                gated=_joined(layer.mlp.gate_proj, layer.mlp.up_proj),
+                gate_up=_joined(layer.mlp.gate_proj, layer.mlp.up_proj),
                 down=layer.mlp.down_proj.weight,
             )
             for layer in inner.layers
@@ -59,35 +51,20 @@ class RowModel:
         if self._head.is_cuda:
             torch.cuda.empty_cache()  # where the parts lay before: more than half of the model
 
-    def __call__(self, ids: Tensor, positions: Tensor, rows: Rows) -> Tensor:
+    def __call__(self, ids: Tensor, positions: Tensor, step: Buffered) -> Tensor:
         """(rows, vocabulary) float32 logits after the tokens `ids`, (1, rows) as `positions`."""
-        hidden = self._embed(ids[0])
-        cos, sin = self._rotary(hidden, positions)
-        for number, layer in enumerate(self._layers):
-            mixed = self._normed(hidden, layer.attention_norm, layer.mixed)
-            mixed = mixed.view(len(hidden), -1, self._size)
-            cache = rows.cache[number]
-            gpu_layers.turn_and_write(mixed, cos[0], sin[0], cache, rows.places, self._heads)
-            asked = mixed[:, : self._heads]
-            seen = gpu_kernel.answer(asked, cache, rows.tables, rows.lengths, self._size**-0.5)
-            hidden = _added(hidden, seen.flatten(1), layer.out)
-            hidden = _added(hidden, self._gated(hidden, layer), layer.down)
-        return self._normed(hidden, self._last_norm, self._head, torch.float32)
-
-    def _normed(
-        self, x: Tensor, norm: Tensor, weight: Tensor, dtype: torch.dtype | None = None
-    ) -> Tensor:
-        """A norm and a product."""
-        if len(x) == 1:
-            return gpu_layers.product(x, weight, norm=norm, eps=self._eps, dtype=dtype)
-        return F.linear(F.rms_norm(x, norm.shape, norm, self._eps), weight).to(dtype or x.dtype)
-
-    def _gated(self, x: Tensor, layer: _Layer) -> Tensor:
-        """What goes into the last product of a layer."""
-        if len(x) == 1:
-            return gpu_layers.product(x, layer.gated, norm=layer.norm, eps=self._eps, is_gated=True)
-        gate, rest = self._normed(x, layer.norm, layer.gated).chunk(2, -1)
-        return F.silu(gate) * rest
+        hidden, eps = self._embed(ids[0]), self._eps
+        (cos,), (sin,) = self._rotary(hidden, positions)
+        for layer, cache in zip(self._layers, step.cache, strict=True):
+            qkv = product(hidden, layer.qkv, norm=layer.attention_norm, eps=eps)
+            qkv = qkv.view(len(hidden), -1, self._size)
+            turn_and_write(qkv, cos, sin, cache, step.places, self._heads)
+            asked = qkv[:, : self._heads]
+            seen = gpu_kernel.answer(asked, cache, step.tables, step.lengths, self._size**-0.5)
+            hidden = product(seen.flatten(1), layer.out, residual=hidden)
+            gated = product(hidden, layer.gate_up, norm=layer.norm, eps=eps, is_gated=True)
+            hidden = product(gated, layer.down, residual=hidden)
+        return product(hidden, self._head, norm=self._last_norm, eps=eps, dtype=torch.float32)
 
 
 def row_model(model: Any) -> RowModel | None:
@@ -104,13 +81,6 @@ def row_model(model: Any) -> RowModel | None:
 
 def _products(model: Any) -> list[nn.Module]:
     return [each for name, each in model.named_modules() if name.endswith(("_proj", "lm_head"))]
-
-
-def _added(hidden: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """`hidden` and a product."""
-    if len(x) == 1:
-        return gpu_layers.product(x, weight, residual=hidden)
-    return hidden + F.linear(x, weight)
 
 
 def _joined(*layers: Any) -> Tensor:

@@ -78,6 +78,31 @@ class RowStep(TiledStep):
         )
 
 
+class Buffered:
+    """A step that can be recorded: it writes and reads what buffers on the device say.
+
+    Args:
+        cache: (layers, 2, kv_heads, pages, tokens, head_dim).
+        tables: (rows, most pages of a request) int32.
+        lengths: (rows,) int64, of the keys that a row sees.
+        places: (rows,) int64, where its own go, in the pages laid side by side.
+    """
+
+    def __init__(self, cache: Tensor, tables: Tensor, lengths: Tensor, places: Tensor) -> None:
+        self.cache, self.tables = cache, tables
+        self.lengths, self.places = lengths, places
+        self.tokens = len(places)
+
+    def write(self, layer: int, key: Tensor, value: Tensor) -> None:
+        new = key[0].transpose(0, 1), value[0].transpose(0, 1)
+        gpu_kernel.write(*new, self.cache[layer], self.places)
+
+    def answer(self, layer: int, query: Tensor, scale: float) -> Tensor:
+        asked = query[0].transpose(0, 1)
+        cache = self.cache[layer]
+        return gpu_kernel.answer(asked, cache, self.tables, self.lengths, scale)[None]
+
+
 def tables_of(rows: Sequence[Row], pages: int) -> Tensor:
     """(rows, pages) int32: each row's pages, zeros behind."""
     result = torch.zeros(len(rows), pages, dtype=torch.int32)
