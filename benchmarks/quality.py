@@ -19,8 +19,6 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hermes_ui.generation.placement import has_int4
-from hermes_ui.generation.quantize import Bits, weight_bits
 from hermes_ui.generation.settling import SPLIT_ABOVE, Settling, text_ids
 from hermes_ui.generation.streaming import Reading
 from training.corpus import Corpus
@@ -76,13 +74,11 @@ def with_outliers(model: Any, loudness: float) -> Any:
     return loud
 
 
-def in_integers(
-    model: Any, ids: list[int], bits: Bits, split_above: float, is_coarse: bool
-) -> tuple[Any, str]:
+def in_integers(model: Any, ids: list[int], split_above: float, is_coarse: bool) -> tuple[Any, str]:
     """A copy in int8 or int4, and which forms its layers took. `split_above` inf: all plain."""
     quantized = copy.deepcopy(model)
     settling = Settling(
-        Reading(quantized, lambda step: None), torch.float32, bits, split_above, is_coarse=is_coarse
+        Reading(quantized, lambda step: None), torch.float32, split_above, is_coarse=is_coarse
     )
     forms = settling.run(quantized, ids)
     return quantized, forms.words
@@ -100,7 +96,7 @@ def main() -> None:
     documents = held_out(tokenizer, options.documents, min(longest, 1024))
     exact = logits_of(model, documents)
     ids = text_ids(tokenizer, longest)
-    print(f"{sum(len(each) for each in exact):,} tokens; {weight_bits()} bits fit this CPU")
+    print(f"{sum(len(each) for each in exact):,} tokens")
     print(f"{'model':<26}{'format':<28}{'perplexity':>11}{'same top-1':>12}  layers")
 
     def row(name: str, form: str, make: Callable[[], tuple[nn.Module, str]]) -> None:
@@ -114,15 +110,10 @@ def main() -> None:
     for loudness in (1, 10, 30, 100):
         name = "as trained" if loudness == 1 else f"{PLANTED} channels × {loudness}"
         loud = with_outliers(model, loudness)
-        for bits in (8, 7):
-            if bits > weight_bits():
-                continue
-            for rule, most in (("all plain", math.inf), ("by the rule", SPLIT_ABOVE)):
-                make = partial(in_integers, loud, ids, bits, most, is_coarse=False)
-                row(name, f"int8, {bits} bits, {rule}", make)
-        if has_int4():
-            make = partial(in_integers, loud, ids, weight_bits(), SPLIT_ABOVE, is_coarse=True)
-            row(name, "int4, by the rule", make)
+        for rule, most in (("all plain", math.inf), ("by the rule", SPLIT_ABOVE)):
+            row(name, f"int8, {rule}", partial(in_integers, loud, ids, most, is_coarse=False))
+        make = partial(in_integers, loud, ids, SPLIT_ABOVE, is_coarse=True)
+        row(name, "int4, by the rule", make)
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ class Settings(BaseSettings):
         "auto",
         description="`int8` is for CPUs: a quarter of float32's memory, several times the speed, "
         "nearly the same words. `auto` does it for all but the smallest models where no `dtype` "
-        "is asked for. `int4`, on Linux, takes about half of that and writes faster still, but is "
-        "less exact.",
+        "is asked for. `int4` takes about half of that and writes faster still, but is less "
+        "exact. Both need Linux and a CPU with AVX2.",
     )
     context_length: int = Field(
         8192, ge=256, le=131072, description="Tokens of prompt and reply together, at most."

@@ -1,9 +1,9 @@
-"""What the tests of products share: matrices to multiply, and what 4 bits take."""
+"""What the tests of products share: matrices to multiply, and what integers take."""
 
 import torch
 from torch import Tensor
 
-from hermes_ui.generation.placement import has_int4
+from hermes_ui.generation.placement import has_integers
 from tests.required import skip_or_fail
 
 
@@ -12,7 +12,7 @@ def random(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def need_int4() -> None:
-    """Skip, or fail, where no weights of 4 bits can be multiplied."""
-    if not has_int4():
-        skip_or_fail("what multiplies weights of 4 bits")
+def need_integers() -> None:
+    """Skip, or fail, where no matrices of integers can be multiplied."""
+    if not has_integers():
+        skip_or_fail("what multiplies integers")

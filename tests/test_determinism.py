@@ -15,13 +15,13 @@ from hermes_ui.generation.engine import EngineIdentity, Finish
 from hermes_ui.generation.invariance import Uncut, is_batch_invariant
 from hermes_ui.generation.local import TransformersEngine
 from hermes_ui.generation.paging import TILE
-from hermes_ui.generation.quantize import Int8Linear, is_available
+from hermes_ui.generation.quantize import Int8Linear
 from hermes_ui.generation.settling import quantize, text_ids
 from hermes_ui.generation.streaming import Reading
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from tests.engine_contract import ask, spoken, text_of
-from tests.matrices import need_int4
+from tests.matrices import need_integers
 from tests.tiny_model import byte_tokenizer, write_tiny_model
 
 CAPACITY = Capacity(512, max_active=8, max_waiting=400, cache_tokens=8192, step_tokens=128)
@@ -46,10 +46,8 @@ def folder(tmp_path_factory):
 def make_model(folder, request):
     """A new model in the format that is under test; another class may be put in here."""
     form = request.param
-    if form == "int8" and not is_available():
-        pytest.skip("PyTorch has no int8 kernels here")
-    if form == "int4":
-        need_int4()
+    if form != "float32":
+        need_integers()
 
     def make(kind=LlamaForCausalLM):
         model = kind.from_pretrained(folder).requires_grad_(False).eval()
@@ -88,8 +86,7 @@ def test_int8_attends_in_the_kernel(make_model):
 
 
 def test_heads_of_a_width_that_the_kernel_does_not_do_are_attended_to_in_tiles(folder):
-    if not is_available():
-        pytest.skip("PyTorch has no int8 kernels here")
+    need_integers()
     config = LlamaConfig.from_pretrained(folder, head_dim=12)
     torch.manual_seed(1)
     model = LlamaForCausalLM(config).requires_grad_(False).eval()

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from hermes_ui.generation.quantize import Int8Linear, weight_bits
+from hermes_ui.generation.quantize import Int8Linear
 from hermes_ui.generation.settling import Settling
 from hermes_ui.generation.streaming import Reading
-from tests.matrices import need_int4, random
+from tests.matrices import need_integers, random
 
 int4 = pytest.importorskip("hermes_ui.generation.int4")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _kernel():
-    need_int4()
+    need_integers()
 
 
 def relative_error(said, exact):
@@ -78,9 +78,7 @@ def test_numbers_are_the_same_with_narrower_vectors(monkeypatch):
 
 @pytest.mark.parametrize("form", [{}, {"outliers": torch.tensor([3, 40, 77])}])
 def test_a_request_has_the_same_bits_alone_and_in_any_company(form):
-    layer = Int8Linear(
-        random(333, 515), random(333, seed=2), bits=weight_bits(), is_coarse=True, **form
-    )
+    layer = Int8Linear(random(333, 515), random(333, seed=2), is_coarse=True, **form)
     one, prompt = random(1, 515, seed=4), random(130, 515, seed=5)
     alone, prompt_alone = layer(one), layer(prompt)
 
@@ -137,7 +135,7 @@ class TwoLayers(nn.Module):
 def settled(weight, rows):
     model = TwoLayers(weight, rows)
     reading = Reading(model, lambda step: None)
-    forms = Settling(reading, torch.float32, weight_bits(), is_coarse=True).run(model, [0])
+    forms = Settling(reading, torch.float32, is_coarse=True).run(model, [0])
     return model, forms
 
 

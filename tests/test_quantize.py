@@ -1,8 +1,6 @@
 """int8 layers: how exact, how independent of company, and when they are chosen."""
 
 import math
-import os
-import subprocess
 import sys
 
 import pytest
@@ -13,22 +11,14 @@ from hermes_ui.errors import ModelError
 from hermes_ui.generation.engine import Finish, TextDelta
 from hermes_ui.generation.loading import ModelChoice, load
 from hermes_ui.generation.placement import Placement, place, quantization
-from hermes_ui.generation.quantize import (
-    Int8Embedding,
-    Int8Linear,
-    Packed,
-    is_available,
-    weight_bits,
-)
+from hermes_ui.generation.quantize import Int8Embedding, Int8Linear
 from hermes_ui.generation.settling import Settling
 from hermes_ui.generation.streaming import Reading, settle
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from tests.engine_contract import ask
-from tests.matrices import need_int4, random
+from tests.matrices import need_integers, random
 from tests.tiny_model import byte_tokenizer, tiny_llama, write_tiny_model
-
-pytestmark = pytest.mark.skipif(not is_available(), reason="PyTorch has no int8 kernels here")
 
 LOUD = torch.tensor([3, 40, 77])  # planted channels
 
@@ -38,40 +28,41 @@ def folder(tmp_path_factory):
     return write_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _kernel():
+    need_integers()
+
+
 @pytest.fixture
-def bits():
-    return weight_bits()
+def without_numba(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "hermes_ui.generation.products", raising=False)
 
 
 def relative_error(said, exact):
     return ((said - exact).norm(dim=-1) / exact.norm(dim=-1)).max().item()
 
 
-@pytest.mark.parametrize(
-    ("wanted", "limit"), [pytest.param(8, 0.02, id="8 bits"), pytest.param(7, 0.03, id="7 bits")]
-)
-def test_the_product_is_near_the_exact_one(wanted, limit, bits):
-    if wanted > bits:
-        pytest.skip("this CPU's kernels overflow with weights of 8 bits")
+def test_the_product_is_near_the_exact_one():
     weight, bias, x = random(200, 320), random(200, seed=2), random(3, 7, 320, seed=3)
 
-    said = Int8Linear(weight, bias, bits=wanted)(x)
+    said = Int8Linear(weight, bias)(x)
 
     assert said.shape == (3, 7, 200)
-    assert relative_error(said, x @ weight.T + bias) < limit
+    assert relative_error(said, x @ weight.T + bias) < 0.02
 
 
-def test_the_fine_form_is_far_nearer(bits):
+def test_the_fine_form_is_far_nearer():
     weight, x = random(200, 320), random(7, 320, seed=3)
 
-    said = Int8Linear(weight, bits=bits, is_fine=True)(x)
+    said = Int8Linear(weight, is_fine=True)(x)
 
     assert relative_error(said, x @ weight.T) < 0.001
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_dtype_of_the_activations_stays(dtype, bits):
-    said = Int8Linear(random(16, 32).to(dtype), bits=bits)(random(2, 32).to(dtype))
+def test_the_dtype_of_the_activations_stays(dtype):
+    said = Int8Linear(random(16, 32).to(dtype))(random(2, 32).to(dtype))
 
     assert said.dtype == dtype
 
@@ -85,8 +76,8 @@ def test_the_dtype_of_the_activations_stays(dtype, bits):
     ],
 )
 @pytest.mark.parametrize("inputs", [96, 515])
-def test_a_request_has_the_same_bits_alone_and_in_any_company(form, inputs, bits):
-    layer = Int8Linear(random(333, inputs), random(333, seed=2), bits=bits, **form)
+def test_a_request_has_the_same_bits_alone_and_in_any_company(form, inputs):
+    layer = Int8Linear(random(333, inputs), random(333, seed=2), **form)
     one, prompt = random(1, inputs, seed=4), random(130, inputs, seed=5)
     alone, prompt_alone = layer(one), layer(prompt)
 
@@ -99,28 +90,19 @@ def test_a_request_has_the_same_bits_alone_and_in_any_company(form, inputs, bits
         assert torch.equal(said[others + 1 : others + 131], prompt_alone)
 
 
-def test_a_row_of_zeros_stays_zero(bits):
-    said = Int8Linear(random(16, 32), bits=bits)(torch.zeros(1, 32))
+def test_a_row_of_zeros_stays_zero():
+    said = Int8Linear(random(16, 32))(torch.zeros(1, 32))
 
     assert torch.equal(said, torch.zeros(1, 16))
 
 
-def test_what_is_not_a_number_shows_in_its_own_row_only(bits):
+def test_what_is_not_a_number_shows_in_its_own_row_only():
     x = random(3, 32)
     x[1, 5] = math.nan
 
-    said = Int8Linear(random(16, 32), bits=bits)(x)
+    said = Int8Linear(random(16, 32))(x)
 
     assert said.isnan().any(dim=1).tolist() == [False, True, False]
-
-
-def test_packing_by_blocks_changes_nothing(bits, monkeypatch):
-    weight, x = random(100, 32), random(5, 32, seed=2)
-    whole = Packed(weight, bits).product(x)
-
-    monkeypatch.setattr("hermes_ui.generation.quantize.BLOCK_ROWS", 33)
-
-    assert torch.equal(Packed(weight, bits).product(x), whole)
 
 
 def test_an_embedding_is_near_the_exact_one():
@@ -129,27 +111,6 @@ def test_an_embedding_is_near_the_exact_one():
     said = Int8Embedding(weight, torch.float32)(ids)
 
     assert relative_error(said, weight[ids]) < 0.02
-
-
-def test_kernels_without_vnni_are_right_with_7_bits_and_wrong_with_8():
-    """fbgemm is told to use its AVX2 kernels, so that every x86 machine tests them."""
-    code = (
-        "import torch\n"
-        "from hermes_ui.generation.quantize import Packed, weight_bits\n"
-        "said = {bits: Packed(torch.ones(64, 64), bits).product(torch.ones(20, 64))"
-        " for bits in (7, 8)}\n"
-        "print(weight_bits(), *(bool(((said[bits] - 64).abs() < 0.1).all()) for bits in said))"
-    )
-
-    said = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"FBGEMM_ENABLE_INSTRUCTIONS": "AVX2"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert said.stdout.split() == ["7", "True", "False"]
 
 
 class OneLayer(nn.Module):
@@ -170,29 +131,29 @@ class OneLayer(nn.Module):
         return self.proj(self.rows)
 
 
-def settled(weight, rows, bits, **options):
+def settled(weight, rows, **options):
     model = OneLayer(weight, rows)
     reading = Reading(model, lambda step: None)
-    forms = Settling(reading, torch.float32, bits, **options).run(model, [0])
+    forms = Settling(reading, torch.float32, **options).run(model, [0])
     return model.proj, forms
 
 
-def test_an_ordinary_layer_is_plain(bits):
-    layer, forms = settled(random(64, 128), random(20, 128, seed=2), bits)
+def test_an_ordinary_layer_is_plain():
+    layer, forms = settled(random(64, 128), random(20, 128, seed=2))
 
     assert layer.outliers is None
     assert (forms.total(), forms.words) == (1, "")
 
 
 @pytest.mark.parametrize("loudness", [30, 100, 1000])
-def test_planted_outliers_are_found_and_set_apart(loudness, bits):
+def test_planted_outliers_are_found_and_set_apart(loudness):
     weight, rows = random(64, 128), random(20, 128, seed=2)
     rows[:, LOUD] *= loudness
     weight[:, LOUD] /= loudness
     exact = rows @ weight.T
-    without, _ = settled(weight, rows, bits, split_above=math.inf)
+    without, _ = settled(weight, rows, split_above=math.inf)
 
-    layer, forms = settled(weight, rows, bits)
+    layer, forms = settled(weight, rows)
 
     assert set(LOUD.tolist()) <= set(layer.outliers.tolist())
     assert forms.words == "1 of 1 layers with loud inputs set apart"
@@ -200,12 +161,12 @@ def test_planted_outliers_are_found_and_set_apart(loudness, bits):
     assert relative_error(layer(rows), exact) < 0.04
 
 
-def test_a_layer_that_no_split_helps_is_fine(bits):
+def test_a_layer_that_no_split_helps_is_fine():
     rows = random(600, 2048, seed=2)
     rows[torch.arange(600), 3 * torch.arange(600)] = 200  # another input is loud in every row
     weight = random(16, 2048)
 
-    layer, forms = settled(weight, rows, bits)
+    layer, forms = settled(weight, rows)
 
     assert relative_error(layer(rows), rows @ weight.T) < 0.05
     assert forms.words == "1 of 1 layers in 15 bits"
@@ -223,8 +184,6 @@ def test_tied_weights_stay_tied_when_they_are_brought_in():
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
 def test_a_model_in_integers_speaks_and_says_what_it_is(folder, kind):
-    if kind == "int4":
-        need_int4()
     steps = []
     placement = place(ModelChoice(folder, "mine", ""), "cpu", quantize=kind)
     engine = load(ModelChoice(folder, "mine", ""), placement, progress=steps.append)
@@ -268,9 +227,16 @@ def test_integers_on_a_gpu_are_an_error_of_one_line(folder, kind):
         quantization(ModelChoice(folder, "mine", ""), "cuda", "auto", kind)
 
 
-def test_int4_without_its_kernel_is_an_error_of_one_line(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "hermes_ui.generation.int4", raising=False)
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_integers_without_their_kernel_are_an_error_of_one_line(folder, kind, without_numba):
+    with pytest.raises(ModelError, match=f"{kind} needs Linux, numba, and a CPU with AVX2"):
+        quantization(ModelChoice(folder, "mine", ""), "cpu", "auto", kind)
 
-    with pytest.raises(ModelError, match="int4 needs Linux, numba, and a CPU with AVX2"):
-        quantization(ModelChoice(folder, "mine", ""), "cpu", "auto", "int4")
+
+def test_auto_says_what_int8_lacks_where_it_would_have_taken_it(folder, monkeypatch, without_numba):
+    monkeypatch.setattr("hermes_ui.generation.placement.WORTH_INT8", 1000)
+
+    placement = place(ModelChoice(folder, "mine", ""), "cpu")
+
+    assert placement.quantization == ""
+    assert placement.why.endswith("; int8 needs Linux, numba, and a CPU with AVX2")

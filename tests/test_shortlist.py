@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from hermes_ui.generation.quantize import Int8Embedding, Int8Linear, weight_bits
+from hermes_ui.generation.quantize import Int8Embedding, Int8Linear
 from hermes_ui.generation.settling import Settling
 from hermes_ui.generation.streaming import Reading
-from tests.matrices import need_int4, random
+from tests.matrices import need_integers, random
 
 shortlist = pytest.importorskip("hermes_ui.generation.shortlist")
 
@@ -16,11 +16,11 @@ OUTPUTS, WIDTH = 3000, 256
 
 @pytest.fixture(scope="module", autouse=True)
 def _kernel():
-    need_int4()
+    need_integers()
 
 
 def head(weight, bias=None):
-    coarse = Int8Linear(weight, bias, bits=weight_bits(), is_coarse=True)
+    coarse = Int8Linear(weight, bias, is_coarse=True)
     return shortlist.ShortlistHead(coarse, Int8Embedding(weight, torch.float32))
 
 
@@ -115,7 +115,7 @@ def test_tied_weights_are_kept_in_8_bits_once(is_tied):
     exact = model(ids)[0]
     reading = Reading(model, lambda step: None)
 
-    Settling(reading, torch.float32, weight_bits(), is_coarse=True).run(model, ids.tolist()[0])
+    Settling(reading, torch.float32, is_coarse=True).run(model, ids.tolist()[0])
 
     assert (model.head.fine is model.embedding) is is_tied
     assert off(model(ids)[0], exact, exact.topk(50).indices) < 0.05

@@ -31,12 +31,11 @@ NAMES = {
 # Bytes a parameter while an engine loads and runs: what must be free before it starts.
 BYTES = {"ours": 4.5, "bare": 4.5, "plain": 2.3, "serve": 2.3, "serve-cb": 3.0}
 LLAMA_BYTES = 1.7
-# What keeps PyTorch, oneDNN, MKL, fbgemm and numba from instructions that AVX2 has not.
+# What keeps PyTorch, oneDNN, MKL and numba from instructions that AVX2 has not.
 AVX2_ONLY = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    "FBGEMM_ENABLE_INSTRUCTIONS": "AVX2",
     "NUMBA_CPU_NAME": "haswell",
     "NUMBA_CPU_FEATURES": "+avx2,+fma,+f16c,+bmi,+bmi2",
 }

@@ -1,11 +1,10 @@
 """On which device a model runs, in which number format, and why."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from hermes_ui.errors import ModelError
 from hermes_ui.generation import memory
-from hermes_ui.generation.threads import in_own_thread
 from hermes_ui.generation.weights import parameters
 
 if TYPE_CHECKING:
@@ -15,6 +14,8 @@ SMALL = 1_000_000_000  # parameters; below this a CPU does float32 as fast as an
 WORTH_INT8 = (
     25_000_000  # parameters; measured: 28 million are 1.6 times as fast, 4 million not at all
 )
+
+INTEGERS_NEED = "Linux, numba, and a CPU with AVX2"
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -63,7 +64,10 @@ def place(
         return Placement(where, "bfloat16", "bfloat16, the weights' own format, on the GPU")
     if where == "mps":
         return Placement(where, "float16", "float16, which Apple's GPUs do best")
-    return _place_on_cpu(parameters(choice.where), cpu_does_bfloat16())
+    placement = _place_on_cpu(parameters(choice.where), cpu_does_bfloat16())
+    if quantize == "auto" and _is_worth_int8(choice):
+        return replace(placement, why=f"{placement.why}; int8 needs {INTEGERS_NEED}")
+    return placement
 
 
 def quantization(choice: "ModelChoice", device: str, dtype: Dtype, quantize: Quantize) -> str:
@@ -72,43 +76,37 @@ def quantization(choice: "ModelChoice", device: str, dtype: Dtype, quantize: Qua
     Raises:
         ModelError: it was asked for where it cannot be done.
     """
-    from hermes_ui.generation.quantize import is_available  # noqa: PLC0415
-
     if quantize == "none":
         return ""
     if quantize == "auto":
-        is_large = parameters(choice.where) >= WORTH_INT8
-        fits = device == "cpu" and dtype == "auto" and is_large and is_available()
-        return "int8" if fits else ""
+        fits = device == "cpu" and dtype == "auto" and _is_worth_int8(choice)
+        return "int8" if fits and has_integers() else ""
     if device != "cpu":
         raise ModelError(choice.model_id, f"{quantize} is for CPUs, and the model runs on {device}")
-    if not is_available():
-        raise ModelError(choice.model_id, f"{quantize} needs an x86 CPU, and this is another")
-    if quantize == "int4" and not has_int4():
-        raise ModelError(choice.model_id, "int4 needs Linux, numba, and a CPU with AVX2")
+    if not has_integers():
+        raise ModelError(choice.model_id, f"{quantize} needs {INTEGERS_NEED}")
     return quantize
 
 
-def has_int4() -> bool:
-    """Whether this machine has what int4 takes."""
+def has_integers() -> bool:
+    """Whether this machine has what int8 and int4 take."""
     try:
-        from hermes_ui.generation.int4 import is_available  # noqa: PLC0415  # takes a second
+        from hermes_ui.generation.products import is_available  # noqa: PLC0415  # takes a second
     except ImportError:
         return False
     return is_available()
 
 
-@in_own_thread  # the kernels are tried
-def _place_in_integers(kind: str, dtype: Dtype) -> Placement:
-    from hermes_ui.generation.quantize import weight_bits  # noqa: PLC0415
+def _is_worth_int8(choice: "ModelChoice") -> bool:
+    return parameters(choice.where) >= WORTH_INT8
 
+
+def _place_in_integers(kind: str, dtype: Dtype) -> Placement:
     between = "float32" if dtype == "auto" else dtype
     if kind == "int4":
         why = "int4: about half of int8's memory and the fastest writing on a CPU; less exact"
     else:
         why = "int8: a quarter of float32's memory, and fast on a CPU"
-        if weight_bits() == 7:
-            why += "; weights of 7 bits, because this CPU has no VNNI"
     return Placement("cpu", between, why, kind)
 
 

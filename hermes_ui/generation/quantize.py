@@ -1,44 +1,26 @@
-"""int8 linear layers for CPUs, in which a row's numbers do not depend on the other rows.
+"""Linear layers in integers for CPUs, in which a row's numbers do not depend on the other rows.
 
-Weights have one symmetric scale per output, activations one per token. The products are sums
-of integers, hence exact in any order, and what follows is done element by element: the same
-row gives the same bits alone and in any batch. (PyTorch's own `linear_dynamic` does not: its
-activation scale spans the batch.) The kernels are fbgemm's, and for weights of 4 bits our own.
+Weights have a symmetric scale per output, activations one per token. The products are sums of
+integers, hence exact in any order, and what follows is done element by element: the same row
+gives the same bits alone and in any batch. For what multiplies them see `products`.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-Bits = Literal[7, 8]
-_Take = Callable[[Tensor], Tensor]
+Take = Callable[[Tensor], Tensor]
 
 STEPS = 127  # of an activation, on either side of zero
-ZERO = 128  # where fbgemm's unsigned activations have their zero
 TINY = 1e-30  # a row of zeros is divided by this and stays zero
-BLOCK_ROWS = 8192  # outputs packed at once, so that packing a head takes little memory
+BLOCK_ROWS = 8192  # of an embedding that are rounded at once, which takes little memory
 
 
-def is_available() -> bool:
-    """Whether this build of PyTorch has the kernels: on x86, not on ARM."""
-    return "fbgemm" in torch.backends.quantized.supported_engines
-
-
-def weight_bits() -> Bits:
-    """How many bits a weight may have on this CPU, found by trying.
-
-    Without VNNI the kernels add two products in 16 bits, and 255 × 127 twice does not fit:
-    the sum is silently wrong. Weights of 7 bits fit.
-    """
-    width = 64
-    packed = Packed(torch.ones(width, width), bits=8)
-    is_exact = packed.product(torch.ones(1, width))[0, 0].item() > 0.99 * width
-    return 8 if is_exact else 7
+def everything(block: Tensor) -> Tensor:
+    """Take all of a block of weights as it is."""
+    return block
 
 
 class _Product(Protocol):
@@ -47,37 +29,15 @@ class _Product(Protocol):
     def product(self, rows: Tensor) -> Tensor: ...
 
 
-class Packed:
-    """An (outputs, inputs) matrix of int8 in fbgemm's own layout.
-
-    Args:
-        weight: Any floating dtype; read a block at a time, and not kept.
-        bits: 7 keeps the weights within ±63; see `weight_bits`.
-        take: What of each block is packed.
-    """
-
-    def __init__(self, weight: Tensor, bits: Bits, take: _Take = lambda block: block) -> None:
-        self.outputs = weight.shape[0]
-        self._blocks = [_pack(take(weight[part]), bits) for part in _blocks(self.outputs)]
-
-    def product(self, rows: Tensor) -> Tensor:
-        """`rows` (n, inputs), float32, times the matrix: (n, outputs), float32."""
-        multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
-        size = _loudest(rows)
-        scaled = rows / size
-        parts = [multiply(scaled, 1 / STEPS, ZERO, block) for block in self._blocks]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)).mul_(size)
-
-
 class PackedFine:
-    """A `Packed` with 15 bits for weights and activations, in three products of 8 bits."""
+    """A matrix with 15 bits for weights and activations, in three products of 8 bits."""
 
-    def __init__(self, weight: Tensor, bits: Bits) -> None:
-        self._main = Packed(weight, bits)
-        self._rest = Packed(weight, bits, lambda block: _rounding(block, bits))
+    def __init__(self, weight: Tensor) -> None:
+        self._main = _packed8(weight)
+        self._rest = _packed8(weight, take=_rounding)
 
     def product(self, rows: Tensor) -> Tensor:
-        """See `Packed.product`."""
+        """See `Product`."""
         size = _loudest(rows)
         coarse = (rows / size * STEPS).round_().div_(STEPS).mul_(size)
         fine = self._main.product(rows - coarse)
@@ -102,7 +62,6 @@ class Int8Linear(nn.Module):
         weight: Tensor,
         bias: Tensor | None = None,
         *,
-        bits: Bits,
         outliers: Tensor | None = None,
         is_fine: bool = False,
         is_coarse: bool = False,
@@ -113,12 +72,12 @@ class Int8Linear(nn.Module):
         self.is_fine = is_fine
         self.is_coarse = is_coarse
         self._loud: PackedFine | None = None
-        pack: Callable[..., _Product] = _packed4 if is_coarse else partial(Packed, bits=bits)
+        pack = _packed4 if is_coarse else _packed8
         if outliers is not None:
-            self._loud = PackedFine(weight[:, outliers], bits)
+            self._loud = PackedFine(weight[:, outliers])
             self._main = pack(weight, take=lambda block: block.index_fill(1, outliers, 0))
         else:
-            self._main = PackedFine(weight, bits) if is_fine else pack(weight)
+            self._main = PackedFine(weight) if is_fine else pack(weight)
         self.register_buffer("bias", None if bias is None else bias.float())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,11 +115,17 @@ class Int8Embedding(nn.Module):
         self.register_buffer("rows", torch.empty(weight.shape, dtype=torch.int8))
         self.register_buffer("scales", torch.empty(weight.shape[0], 1))
         for part in _blocks(weight.shape[0]):
-            self.rows[part], self.scales[part] = _whole_numbers(weight[part], STEPS)
+            self.rows[part], self.scales[part] = in_whole_numbers(weight[part], STEPS)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(…) ids → (…, width)."""
         return (self.rows[ids] * self.scales[ids]).to(self._dtype)
+
+
+def _packed8(weight: Tensor, **options: Any) -> _Product:
+    from hermes_ui.generation.int8 import Packed8  # noqa: PLC0415  # not on every machine
+
+    return Packed8(weight, **options)
 
 
 def _packed4(weight: Tensor, **options: Any) -> _Product:
@@ -173,7 +138,7 @@ def _blocks(rows: int) -> Iterator[slice]:
     return (slice(start, start + BLOCK_ROWS) for start in range(0, rows, BLOCK_ROWS))
 
 
-def _whole_numbers(weight: Tensor, most: int) -> tuple[Tensor, Tensor]:
+def in_whole_numbers(weight: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """int8 within ±`most`, and the scale of each row (rows, 1), float32."""
     exact = weight.to(torch.float32, copy=True)
     # As `_loudest`, without a second copy of what may be 100 MB.
@@ -187,34 +152,7 @@ def _loudest(rows: Tensor) -> Tensor:
     return rows.abs().amax(dim=-1, keepdim=True).clamp_min_(TINY)
 
 
-def _rounding(weight: Tensor, bits: Bits) -> Tensor:
-    """What rounding to `bits` takes away, float32."""
-    whole, scales = _whole_numbers(weight, _most(bits))
-    return weight.float() - whole * scales
-
-
-def _most(bits: Bits) -> int:
-    return 127 if bits == 8 else 63
-
-
-def _pack(weight: Tensor, bits: Bits) -> Any:
-    whole, scales = _whole_numbers(weight, _most(bits))
-    with _fbgemm():
-        quantized = torch._make_per_channel_quantized_tensor(
-            whole, scales[:, 0].double(), torch.zeros(len(whole), dtype=torch.int64), 0
-        )
-        return torch.ops.quantized.linear_prepack(quantized, None)
-
-
-@contextmanager
-def _fbgemm() -> Iterator[None]:
-    """Pack for fbgemm: by itself PyTorch may pack for oneDNN, which lacks the product we use."""
-    before = torch.backends.quantized.engine
-    torch.backends.quantized.engine = "fbgemm"
-    try:
-        with warnings.catch_warnings():
-            # Packing takes a quantized tensor, a type that PyTorch means to give up one day.
-            warnings.filterwarnings("ignore", "torch.quantize_per_tensor", UserWarning)
-            yield
-    finally:
-        torch.backends.quantized.engine = before
+def _rounding(weight: Tensor) -> Tensor:
+    """What rounding takes away, float32."""
+    rounded, scales = in_whole_numbers(weight, STEPS)
+    return weight.float() - rounded * scales

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hermes_ui.generation.quantize import Bits, Int8Embedding, Int8Linear, weight_bits
+from hermes_ui.generation.quantize import Int8Embedding, Int8Linear
 from hermes_ui.generation.streaming import Reading
 
 # Errors of a layer's output, relative, mean over the tokens. Layers without outliers stay below
-# 0.022 with weights of 8 bits and below 0.026 with 7; channels ten times as loud give 0.03 to 0.05.
+# 0.022; channels ten times as loud give 0.03 to 0.05.
 SPLIT_ABOVE = 0.028
 FINE_ABOVE = 0.05  # when no split helps: three times the work and twice the memory
 # With weights of 4 bits layers have an error near 0.1; one that has more gets 8.
@@ -81,14 +81,12 @@ class Settling:
         self,
         reading: Reading,
         dtype: torch.dtype,
-        bits: Bits,
         split_above: float = SPLIT_ABOVE,
         *,
         is_coarse: bool = False,
     ) -> None:
         self._reading = reading
         self._dtype = dtype
-        self._bits = bits
         self._split_above = split_above
         self._is_coarse = is_coarse
         self._head: nn.Module | None = None
@@ -134,7 +132,7 @@ class Settling:
 
     def _linear(self, layer: nn.Module, weight: Tensor, rows: Tensor) -> nn.Module:
         bias = layer.bias if isinstance(layer.bias, Tensor) else None
-        linear = Int8Linear(weight, bias, bits=self._bits, **self._form(weight, rows))
+        linear = Int8Linear(weight, bias, **self._form(weight, rows))
         if linear.is_coarse and layer is self._head:
             return _shortlist(linear, self._tied or Int8Embedding(weight, self._dtype))
         return linear
@@ -170,7 +168,7 @@ class Settling:
         form, least = shared, torch.inf
         for outliers in _outliers(rows):
             candidate = {**shared, **outliers}
-            error = _error(Int8Linear(sample, bits=self._bits, **candidate)(rows), exact)
+            error = _error(Int8Linear(sample, **candidate)(rows), exact)
             if error < least:
                 form, least = candidate, error
             if least <= enough:
@@ -181,11 +179,8 @@ class Settling:
 def quantize(
     model: Any, ids: list[int], dtype: torch.dtype, reading: Reading, kind: str = "int8"
 ) -> str:
-    """Put a mapped model into "int8" or "int4" as this CPU does it; the seal's words for it."""
-    bits = weight_bits()
-    forms = Settling(reading, dtype, bits, is_coarse=kind == "int4").run(model, ids)
-    if kind == "int8" and bits == 7:
-        kind = "int8 (7-bit weights)"
+    """Put a mapped model into "int8" or "int4"; the seal's words for it."""
+    forms = Settling(reading, dtype, is_coarse=kind == "int4").run(model, ids)
     return ", ".join(each for each in (kind, forms.words) if each)
 
 

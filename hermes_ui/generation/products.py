@@ -1,0 +1,266 @@
+"""Products of activations with matrices of integers, compiled by numba.
+
+Activations become whole numbers, one scale per token, and a product is a sum of integers to its
+very end: exact in any order, so that a row's numbers are the same alone and in any batch. How
+weights are kept, and multiplied in the CPU's own instructions, is a format's: `int8` or `int4`.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numba import carray, cfunc, njit, types
+from numba.extending import intrinsic
+from torch import Tensor
+
+from hermes_ui.generation import openmp, vectors
+from hermes_ui.generation.invariance import rounded
+from hermes_ui.generation.openmp import ENDLESS, FAST, Record, pointer
+from hermes_ui.generation.quantize import Take
+from hermes_ui.generation.vectors import LINE, MAGNITUDE, as_bits, as_float
+
+ROWS = (8, 4, 1)  # of activations that are multiplied together, as many as there still are
+OUTPUTS = 64  # that one task works out, so that their weights stay in the cache
+# Bytes of rows multiplied together that all of a task's outputs read before the next ones are
+# read: they stay in the nearest cache.
+NEAR = 24_576
+PACKED_ROWS = 1024  # outputs packed at once, which takes little memory
+TINY = np.float32(1e-30)  # a row of zeros is divided by this and stays zero
+CALL = Record(
+    "rows inputs outputs units bytes groups step "
+    "x whole sums sizes totals codes factors scales result"
+)
+
+
+def is_available() -> bool:
+    """Whether this CPU has the instructions, and PyTorch the threads that the kernel runs in."""
+    return vectors.width() > 0 and openmp.is_available()
+
+
+@dataclass(frozen=True)
+class Format:
+    """How weights are kept and multiplied.
+
+    Args:
+        unit: So many inputs of an output fill a line of memory, `LINE` bytes.
+        number: numpy's type of an activation as a whole number.
+        factor: PyTorch's type of what is kept of an output beside its codes and its scale, and
+            of what is kept of a row beside its numbers and its scale.
+        groups: How many of these an output has, and a row, for so many units.
+        outputs: How many are worked out together with so many rows as in `ROWS`.
+        pack: Codes, factors and scales of (outputs, inputs), float32, with whole units.
+        round: Compiled. Takes a row of activations; where its numbers go, units so far apart;
+            and where its sums go. Returns the row's scale.
+        loop: A `vectors.Loop` of so many rows and outputs, given a builder for its code.
+        width: Bytes of a vector, 32 or 64.
+    """
+
+    unit: int
+    number: Any
+    factor: torch.dtype
+    groups: Callable[[int], int]
+    outputs: tuple[int, ...]
+    pack: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+    round: Any
+    loop: Callable[[Any, int, int], vectors.Loop]
+    width: int
+
+
+class Packed:
+    """An (outputs, inputs) matrix in a format of integers.
+
+    Args:
+        weight: Any floating dtype; read a block at a time, and not kept.
+        take: What of each block is packed.
+    """
+
+    def __init__(self, weight: Tensor, form: Format, take: Take) -> None:
+        self.outputs, self.inputs = weight.shape
+        self._form = form
+        self._units = -(-self.inputs // form.unit)
+        whole = rounded(self.outputs, max(form.outputs))
+        self._codes = torch.zeros(whole, self._units * LINE, dtype=torch.uint8)
+        self._factors = torch.zeros(whole, form.groups(self._units), dtype=form.factor)
+        self._scales = torch.empty(self.outputs)
+        for start in range(0, self.outputs, PACKED_ROWS):
+            part = slice(start, min(start + PACKED_ROWS, self.outputs))
+            exact = torch.zeros(len(self._scales[part]), self._units * form.unit)
+            exact[:, : self.inputs] = take(weight[part])
+            self._codes[part], factors, self._scales[part] = form.pack(exact)
+            self._factors[part, : factors.shape[1]] = factors
+
+    def product(self, rows: Tensor) -> Tensor:
+        """`rows` (n, inputs), float32, times the matrix: (n, outputs), float32."""
+        rows, form = rows.contiguous(), self._form
+        count, groups, threads = len(rows), self._factors.shape[1], torch.get_num_threads()
+        unit, step = form.unit * form.number().itemsize, groups * self._factors.itemsize
+        result = torch.empty(count, self.outputs)
+        # One behind the other, each of them with an end that suits the next one.
+        room = threads * OUTPUTS * min(count, ROWS[0]) * form.width
+        scratch = torch.empty(room + count * (self._units * unit + step + 4), dtype=torch.uint8)
+        totals = scratch.data_ptr()
+        whole = totals + room
+        sums = whole + count * self._units * unit
+        sizes = sums + count * step
+        call = CALL.pack(
+            count, self.inputs, self.outputs, self._units, unit, groups, step,
+            rows.data_ptr(), whole, sums, sizes, totals,
+            *(each.data_ptr() for each in (self._codes, self._factors, self._scales, result)),
+        )  # fmt: skip
+        rounding, multiplying = _compiled(form)
+        openmp.run(rounding, call, openmp.team(count))
+        openmp.run(multiplying, call, threads)
+        return result
+
+
+@njit
+def loudest(x: Any) -> Any:
+    """The largest absolute value of a row, never 0; where one is no number, that is none."""
+    most = as_bits(TINY)
+    for i in range(len(x)):
+        most = max(most, np.int32(as_bits(x[i]) & MAGNITUDE))
+    return as_float(np.uint32(most))
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def whole_numbers(x: Any, factor: Any, zero: int, to: Any) -> Any:
+    """Write down activations times `factor` as whole numbers, `zero` for 0; returns their sum."""
+    total = np.int32(0)
+    for i in range(len(x)):
+        number = np.int32(np.rint(x[i] * factor))
+        to[i] = number + zero
+        total = np.int32(total + number)
+    to[len(x) :] = zero
+    return total
+
+
+@njit
+def _tile(row: int, rows: int) -> Any:
+    """The first of the rows that are multiplied together with a row, and how many they are."""
+    first = 0
+    for together in ROWS:
+        count = (rows - first) // together * together
+        if row < first + count:
+            return row - (row - first) % together, together
+        first += count
+    return row, 1
+
+
+def _adding(form: Format, rows: int, outputs: int) -> Any:
+    """`Loop.add` as compiled code calls it."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        form.loop(builder, rows, outputs).add(*values)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def add(
+        typing: Any, codes: Any, factors: Any, whole: Any, totals: Any,
+        begin: Any, count: Any, step: Any,
+    ) -> Any:  # fmt: skip
+        return types.void(*[types.int64] * 7), generate
+
+    return add
+
+
+def _finishing(form: Format, rows: int) -> Any:
+    """`Loop.finish` as compiled code calls it, and where it writes the sums."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        *taken, to = values
+        loop = form.loop(builder, rows, 1)
+        loop.store(loop.finish(*taken), to)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def finish(typing: Any, factors: Any, sums: Any, totals: Any, groups: Any, to: Any) -> Any:
+        return types.void(*[types.int64] * 5), generate
+
+    return finish
+
+
+def _multiplying(form: Format, rows: int, outputs: int) -> Any:
+    """Compiled code that works out a task's outputs of so many rows at once.
+
+    It takes the call, the task's first output, the row to begin with and the address of room for
+    totals; it returns the row that comes next.
+    """
+    add, finish, size = _adding(form, rows, outputs), _finishing(form, rows), rows * form.width
+
+    @njit
+    def multiply(call: Any, first: Any, row: Any, totals: Any) -> Any:
+        sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
+        scales = carray(pointer(call.scales), (call.outputs,), np.float32)
+        result = carray(pointer(call.result), (call.rows * call.outputs,), np.float32)
+        last, near = min(first + OUTPUTS, call.outputs), NEAR // (rows * call.bytes)
+        for start in range(row, call.rows - rows + 1, rows):
+            whole = call.whole + start * call.units * call.bytes
+            for begin in range(0, call.units, near):
+                for output in range(first, last, outputs):
+                    add(
+                        call.codes + (output * call.units + begin) * LINE,
+                        call.factors + output * call.step,
+                        whole + begin * rows * call.bytes,
+                        totals + (output - first) * size,
+                        begin,
+                        min(near, call.units - begin),
+                        call.units * LINE,
+                    )
+            for output in range(first, last):
+                finish(
+                    call.factors + output * call.step,
+                    call.sums + start * call.step,
+                    totals + (output - first) * size,
+                    call.groups,
+                    totals + (output - first) * rows * 4,  # where nothing is needed any more
+                )
+            done = carray(pointer(totals), (OUTPUTS * rows,), np.int32)
+            for place in range(rows):
+                begin = (start + place) * call.outputs
+                to = result[begin + first : begin + last]
+                for i in range(last - first):
+                    scale = sizes[start + place] * scales[first + i]
+                    to[i] = np.float32(done[i * rows + place]) * scale
+        return row + (call.rows - row) // rows * rows
+
+    return multiply
+
+
+@functools.cache
+def _compiled(form: Format) -> tuple[Any, Any]:
+    """The kernel's halves: activations to whole numbers, and these times the matrix."""
+    (thread_number, thread_count), record = openmp.numbers(), CALL.dtype
+    multiply_many, multiply_some, multiply_one = map(_multiplying, [form] * 3, ROWS, form.outputs)
+    number, unit, width, round_row = form.number, form.unit, form.width, form.round
+    most = ROWS[0]
+    factor = torch.empty(0, dtype=form.factor).numpy().dtype.type
+
+    @cfunc(types.void(types.voidptr))
+    def rounding(data: Any) -> None:
+        call = carray(data, (1,), record)[0]
+        x = carray(pointer(call.x), (ENDLESS,), np.float32)
+        whole = carray(pointer(call.whole), (ENDLESS,), number)
+        sums = carray(pointer(call.sums), (ENDLESS,), factor)
+        sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
+        for row in range(thread_number(), call.rows, thread_count()):
+            first, together = _tile(row, call.rows)
+            sizes[row] = round_row(
+                x[row * call.inputs : (row + 1) * call.inputs],
+                whole[(first * call.units + row - first) * unit :],
+                together * unit,
+                sums[row * call.groups : (row + 1) * call.groups],
+            )
+
+    @cfunc(types.void(types.voidptr))
+    def multiplying(data: Any) -> None:
+        call = carray(data, (1,), record)[0]
+        totals = call.totals + thread_number() * (OUTPUTS * min(call.rows, most) * width)
+        for first in range(thread_number() * OUTPUTS, call.outputs, thread_count() * OUTPUTS):
+            row = multiply_many(call, first, 0, totals)
+            row = multiply_some(call, first, row, totals)
+            multiply_one(call, first, row, totals)
+
+    return rounding, multiplying
