@@ -5,8 +5,11 @@ import math
 import pytest
 import torch
 
+from hermes_ui.generation.quantize import everything
 from tests.matrices import need_integers, random
 
+ir = pytest.importorskip("llvmlite.ir")
+products = pytest.importorskip("hermes_ui.generation.products")
 int8 = pytest.importorskip("hermes_ui.generation.int8")
 int4 = pytest.importorskip("hermes_ui.generation.int4")
 
@@ -87,6 +90,29 @@ def test_numbers_are_the_same_with_narrower_vectors(pack, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
 
     assert torch.equal(pack(weight).product(x), wide)
+
+
+def test_numbers_are_the_same_with_the_instruction_of_vnni():
+    """Which is spelled out here, so that every machine tests what is around it."""
+    integer, byte = ir.IntType(32), ir.IntType(8)
+
+    class SpelledOut(int8.DotLoop):
+        def dot(self, total, numbers, weights):
+            build, wide = self.builder, ir.VectorType(integer, 64)
+            left, right = (
+                build.bitcast(each, ir.VectorType(byte, 64)) for each in (numbers, weights)
+            )
+            product = build.mul(build.zext(left, wide), build.sext(right, wide))
+            for first in range(4):
+                places = ir.Constant(total.type, [first + 4 * lane for lane in range(16)])
+                total = build.add(total, build.shuffle_vector(product, product, places))
+            return total
+
+    weight, x = random(333, 515), random(15, 515, seed=2)
+
+    said = products.Packed(weight, int8.dotted(SpelledOut), everything).product(x)
+
+    assert torch.equal(said, int8.Packed8(weight).product(x))
 
 
 @pytest.mark.parametrize("inputs", [96, 4096, 5000, 16384])

@@ -23,13 +23,13 @@ class Packed8(Packed):
     """A matrix of 8-bit weights; see `Packed`."""
 
     def __init__(self, weight: Tensor, take: Take = everything) -> None:
-        form = _dotted() if vectors.has_dot() else _widened(vectors.width())
+        form = dotted() if vectors.has_dot() else _widened(vectors.width())
         super().__init__(weight, form, take)
 
 
 @functools.cache
-def _dotted() -> Format:
-    """For CPUs with VNNI."""
+def dotted(loop: type[DotLoop] = DotLoop) -> Format:
+    """For CPUs with VNNI, or whatever `loop` does its product with."""
 
     def excess(codes: Tensor) -> Tensor:
         return codes.sum(1, dtype=torch.int32) * ZERO
@@ -43,7 +43,7 @@ def _dotted() -> Format:
         sums[0] = 0
         return size / np.float32(STEPS)
 
-    return _format(np.uint8, excess, round_row, DotLoop, 64)
+    return _format(np.uint8, excess, round_row, loop, 64)
 
 
 @functools.cache

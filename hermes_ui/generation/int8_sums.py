@@ -11,7 +11,7 @@ from llvmlite import ir
 
 from hermes_ui.generation.vectors import BYTE, INTEGER, LINE, WORD, Loop, ask_for, load, splat
 
-DOT = "llvm.x86.avx512.vpdpbusd.512"  # bytes times bytes, of which four each join an integer
+DOT = "llvm.x86.avx512.vpdpbusd.512"  # bytes times bytes, added to integers in fours
 
 
 class _Loop8(Loop):
@@ -76,5 +76,8 @@ class DotLoop(_Loop8):
             numbers = self.load(whole, self.integers, row)
             for output, own in enumerate(weights):
                 total = sums[output * self.rows + row]
-                dot = self.call(DOT, self.integers, build.load(total), numbers, own)
-                build.store(dot, total)
+                build.store(self.dot(build.load(total), numbers, own), total)
+
+    def dot(self, total: Any, numbers: Any, weights: Any) -> Any:
+        """`total` and the products of bytes, four of them in each integer."""
+        return self.call(DOT, self.integers, total, numbers, weights)
