@@ -79,12 +79,8 @@ class Step(ABC):
             padding = [trash_place(self._allocator)] * (key.shape[2] - self.tokens)
             self._where = torch.tensor(self._places + padding, device=self._device)
         keys, values = self._of(layer)
-        self._write_keys(keys, self._where, _kept(key[0], keys.dtype))
+        keys.flatten(1, 2).index_copy_(1, self._where, _kept(key[0], keys.dtype))
         values.flatten(1, 2).index_copy_(1, self._where, _kept(value[0], values.dtype))
-
-    def _write_keys(self, pages: Tensor, where: Tensor, key: Tensor) -> None:
-        """Put (kv_heads, tokens, head_dim) at their places among all tokens of all `pages`."""
-        pages.flatten(1, 2).index_copy_(1, where, key)
 
     @abstractmethod
     def answer(self, layer: int, query: Tensor, scale: float) -> Tensor:

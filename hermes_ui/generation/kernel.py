@@ -32,12 +32,19 @@ CALL = Record(
     "query result cache plan scratch",
     "scale",
 )
+# The same of what is written; `places` are the tokens' in the pages laid side by side.
+WRITING = Record(
+    "kv_heads dim page_tokens pages tokens key_head key_token value_head value_token "
+    "key value cache places"
+)
 # Queries of one request: their first token in the batch and in the text, how many, and where
 # the numbers of the request's pages lie.
 RUN = np.dtype([(name, np.int64) for name in ("token", "place", "count", "table")])
 
 ZERO, ONE, NO_NUMBER = np.float32(0), np.float32(1), np.float32(np.nan)
 LEAST = np.int32(-(2**31))
+KEPT_MOST = np.uint32(0x7F7F0000)  # the bits of bfloat16's largest number, as a float32
+ENDLESS_BITS, ODD_BITS = np.uint32(0x7F800000), np.uint16(0x7FC0)  # of infinity; of no number
 LOG2_E = np.float32(1.4426950408889634)
 SMALLEST = np.float32(-126)  # the exponent of the smallest normal number
 # 2 ** x for x of 0 to 1: its interpolation in six Chebyshev nodes, off by 1e-7 at most.
@@ -166,6 +173,45 @@ def _answer(call: Any, run: Any, head: Any, scratch: Any, add: Any) -> None:
         result[to : to + dim] = results[row * dim : (row + 1) * dim]
 
 
+@njit
+def _kept(number: Any) -> Any:
+    """The bits of a float32 in bfloat16; what is too large for it becomes its largest."""
+    bits = np.uint32(as_bits(number))
+    size = np.uint32(bits & np.uint32(0x7FFFFFFF))
+    if size > ENDLESS_BITS:
+        return ODD_BITS
+    size = min(size, KEPT_MOST)
+    size = np.uint32(size + np.uint32(0x7FFF) + ((size >> np.uint32(16)) & np.uint32(1)))
+    return np.uint16((size | (bits & np.uint32(0x80000000))) >> np.uint32(16))
+
+
+@functools.cache
+def _writing() -> Any:
+    """Writes the keys and values of the call at an address, in each of some threads."""
+    (thread_number, thread_count), record = openmp.numbers(), WRITING.dtype
+
+    @cfunc(types.void(types.voidptr))
+    def part(data: Any) -> None:
+        call = carray(data, (1,), record)[0]
+        key = carray(pointer(call.key), (ENDLESS,), np.float32)
+        value = carray(pointer(call.value), (ENDLESS,), np.float32)
+        places = carray(pointer(call.places), (call.tokens,), np.int64)
+        cache = carray(pointer(call.cache), (ENDLESS,), np.uint16)
+        size, dim = call.page_tokens, call.dim
+        for token in range(thread_number(), call.tokens, thread_count()):
+            page, slot = places[token] // size, places[token] % size
+            for head in range(call.kv_heads):
+                keys = (head * call.pages + page) * size * dim
+                values = keys + call.kv_heads * call.pages * size * dim + slot * dim
+                of_key = head * call.key_head + token * call.key_token
+                of_value = head * call.value_head + token * call.value_token
+                for i in range(dim):
+                    cache[keys + i * size + slot] = _kept(key[of_key + i])
+                    cache[values + i] = _kept(value[of_value + i])
+
+    return part
+
+
 @functools.cache
 def _compiled() -> Any:
     """Answers the call at an address, in each of some threads. Compiles for seconds, once."""
@@ -186,20 +232,12 @@ def _compiled() -> Any:
     return part
 
 
-def keys_of(pages: Tensor) -> Tensor:
-    """A view of a layer's keys, (kv_heads, pages, tokens, head_dim).
-
-    They are kept with a page's tokens side by side, one number of all of them after the other:
-    so a query's products with them are added up in vectors.
-    """
-    *outer, size, dim = pages.shape
-    return pages.view(*outer, dim, size).transpose(2, 3)
-
-
 class KernelStep(Step):
     """A step that is answered at once.
 
-    Queries are float32, of a multiple of 8 numbers, and pages hold a multiple of 8 tokens.
+    Queries, keys and values are float32, heads have a multiple of 8 numbers, and pages hold a
+    multiple of 8 tokens. A page keeps its keys with its tokens side by side, one number of all of
+    them after the other: so a query's products with them are added up in vectors.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -218,10 +256,26 @@ class KernelStep(Step):
     def kept_as(dtype: torch.dtype) -> torch.dtype:
         return torch.bfloat16
 
-    def _write_keys(self, pages: Tensor, where: Tensor, key: Tensor) -> None:
-        size = pages.shape[2]
-        places = keys_of(pages).permute(1, 2, 0, 3)
-        places[where // size, where % size] = key.transpose(0, 1)
+    def write(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """See `Step.write`; padding is not written at all."""
+        cache = self._of(layer)
+        _, kv_heads, pages, size, dim = cache.shape
+        if (
+            key.shape != value.shape
+            or (key.shape[1], key.shape[3]) != (kv_heads, dim)
+            or ({key.dtype, value.dtype} != {torch.float32})
+        ):
+            raise ValueError(f"no keys of {tuple(key.shape)}, {key.dtype} for this cache")
+        key, value = (each if each.stride(-1) == 1 else each.contiguous() for each in (key, value))
+        call = WRITING.pack(
+            kv_heads, dim, size, pages, self.tokens, *key.stride()[1:3], *value.stride()[1:3],
+            key.data_ptr(), value.data_ptr(), cache.data_ptr(), self._written.ctypes.data,
+        )  # fmt: skip
+        openmp.run(_writing(), call, openmp.team(self.tokens))
+
+    @functools.cached_property
+    def _written(self) -> Any:
+        return np.array(self._places, dtype=np.int64)
 
     def _plan(self, table: list[int], new: int, length: int) -> None:
         pages = torch.tensor(table)

@@ -87,7 +87,7 @@ def layered(allocator: Any) -> Tensor:
 
     The library lays a page's layers and heads side by side. Here all that a head has to read
     lies in a row: attention took 2.5 times as long over rows of (kv_heads, head_dim). In a
-    page the kernel for CPUs lays keys as (head_dim, tokens); see `kernel.keys_of`.
+    page the kernel for CPUs lays keys as (head_dim, tokens); see `kernel.KernelStep`.
     """
     cache: Tensor = allocator.cache_tensor
     heads, dim = cache.shape[-2:]
