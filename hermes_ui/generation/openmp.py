@@ -84,3 +84,15 @@ def pointer(typing: Any, address: Any) -> Any:
         return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
 
     return types.voidptr(types.int64), generate
+
+
+@intrinsic
+def take(typing: Any, counter: Any, count: Any) -> Any:
+    """The number at the address `counter`, which is larger by `count` for the thread after."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        address, more = values
+        place = builder.inttoptr(address, more.type.as_pointer())
+        return builder.atomic_rmw("add", place, more, "monotonic")
+
+    return types.int64(types.int64, types.int64), generate

@@ -31,7 +31,7 @@ PACKED_ROWS = 1024  # outputs packed at once, which takes little memory
 TINY = np.float32(1e-30)  # a row of zeros is divided by this and stays zero
 CALL = Record(
     "rows inputs outputs units bytes groups step "
-    "x whole sums sizes totals codes factors scales result"
+    "x whole sums sizes totals taken codes factors scales result"
 )
 
 
@@ -100,14 +100,16 @@ class Packed:
         result = torch.empty(count, self.outputs)
         # One behind the other, each of them with an end that suits the next one.
         room = threads * OUTPUTS * min(count, ROWS[0]) * form.width
-        scratch = torch.empty(room + count * (self._units * unit + step + 4), dtype=torch.uint8)
-        totals = scratch.data_ptr()
+        size = LINE + room + count * (self._units * unit + step + 4)
+        scratch = torch.empty(size, dtype=torch.uint8)
+        taken = scratch.data_ptr()
+        totals = taken + LINE
         whole = totals + room
         sums = whole + count * self._units * unit
         sizes = sums + count * step
         call = CALL.pack(
             count, self.inputs, self.outputs, self._units, unit, groups, step,
-            rows.data_ptr(), whole, sums, sizes, totals,
+            rows.data_ptr(), whole, sums, sizes, totals, taken,
             *(each.data_ptr() for each in (self._codes, self._factors, self._scales, result)),
         )  # fmt: skip
         rounding, multiplying = _compiled(form)
@@ -245,6 +247,8 @@ def _compiled(form: Format) -> tuple[Any, Any]:
         whole = carray(pointer(call.whole), (ENDLESS,), number)
         sums = carray(pointer(call.sums), (ENDLESS,), factor)
         sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
+        if thread_number() == 0:
+            carray(pointer(call.taken), (1,), np.int64)[0] = 0
         for row in range(thread_number(), call.rows, thread_count()):
             first, together = _tile(row, call.rows)
             sizes[row] = round_row(
@@ -258,9 +262,11 @@ def _compiled(form: Format) -> tuple[Any, Any]:
     def multiplying(data: Any) -> None:
         call = carray(data, (1,), record)[0]
         totals = call.totals + thread_number() * (OUTPUTS * min(call.rows, most) * width)
-        for first in range(thread_number() * OUTPUTS, call.outputs, thread_count() * OUTPUTS):
+        first = openmp.take(call.taken, OUTPUTS)  # a thread that has to wait leaves more to others
+        while first < call.outputs:
             row = multiply_many(call, first, 0, totals)
             row = multiply_some(call, first, row, totals)
             multiply_one(call, first, row, totals)
+            first = openmp.take(call.taken, OUTPUTS)
 
     return rounding, multiplying
