@@ -5,8 +5,9 @@ very end: exact in any order, so that a row's numbers are the same alone and in 
 weights are kept, and multiplied in the CPU's own instructions, is a format's: `int8` or `int4`.
 """
 
+import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +117,28 @@ class Packed:
         openmp.run(rounding, call, openmp.team(count))
         openmp.run(multiplying, call, threads)
         return result
+
+
+def join(parts: Sequence[Packed]) -> Packed | None:
+    """One matrix with the outputs of all `parts`, whose memory they then share.
+
+    None where they differ in format or inputs, or have outputs that make up no whole tasks.
+    """
+    first = parts[0]
+    if any(
+        (each._form, each.inputs) != (first._form, first.inputs) or each.outputs != len(each._codes)
+        for each in parts
+    ):
+        return None
+    whole = copy.copy(first)
+    whole.outputs = sum(each.outputs for each in parts)
+    ends = [each.outputs for each in parts]
+    for name in ("_codes", "_factors", "_scales"):
+        tensor = torch.cat([getattr(each, name) for each in parts])
+        setattr(whole, name, tensor)
+        for each, part in zip(parts, torch.split(tensor, ends), strict=True):
+            setattr(each, name, part)
+    return whole
 
 
 @njit

@@ -5,7 +5,7 @@ integers, hence exact in any order, and what follows is done element by element:
 gives the same bits alone and in any batch. For what multiplies them see `products`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -23,7 +23,7 @@ def everything(block: Tensor) -> Tensor:
     return block
 
 
-class _Product(Protocol):
+class Product(Protocol):
     """A matrix that is packed for products."""
 
     def product(self, rows: Tensor) -> Tensor: ...
@@ -42,6 +42,28 @@ class PackedFine:
         coarse = (rows / size * STEPS).round_().div_(STEPS).mul_(size)
         fine = self._main.product(rows - coarse)
         return fine.add_(self._main.product(coarse)).add_(self._rest.product(rows))
+
+
+class Siblings:
+    """Layers that read the same input: a single row is multiplied with all of them at once.
+
+    The first that is asked works for the others too, which are told by the input itself.
+    """
+
+    def __init__(self, whole: Product, outputs: Sequence[int]) -> None:
+        """`whole` has the `outputs` of the layers, so many each, in a row."""
+        self._whole = whole
+        self._outputs = list(outputs)
+        self._read: Tensor | None = None
+        self._waiting: dict[int, Tensor] = {}  # by the layer's number
+
+    def product(self, x: Tensor, number: int) -> Tensor:
+        """(1, outputs) of the layer of this number, for an `x` of one row."""
+        if self._read is not x or number not in self._waiting:
+            result = self._whole.product(x.reshape(1, -1).float())
+            self._waiting = dict(enumerate(torch.split(result, self._outputs, 1)))
+            self._read = x
+        return self._waiting.pop(number)
 
 
 class Int8Linear(nn.Module):
@@ -72,6 +94,7 @@ class Int8Linear(nn.Module):
         self.is_fine = is_fine
         self.is_coarse = is_coarse
         self._loud: PackedFine | None = None
+        self._siblings: tuple[Siblings, int] | None = None
         pack = _packed4 if is_coarse else _packed8
         if outliers is not None:
             self._loud = PackedFine(weight[:, outliers])
@@ -83,7 +106,10 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(…, inputs) → (…, outputs), in the dtype of `x`."""
         rows = x.reshape(-1, self.in_features).float()
-        if self.outliers is None or self._loud is None:
+        if self._siblings is not None and len(rows) == 1:
+            siblings, number = self._siblings
+            out = siblings.product(x, number)
+        elif self.outliers is None or self._loud is None:
             out = self._main.product(rows)
         else:
             out = self._main.product(rows.index_fill(1, self.outliers, 0))
@@ -96,6 +122,22 @@ class Int8Linear(nn.Module):
         kind = "15 bits" if self.is_fine else "4 bits" if self.is_coarse else "8 bits"
         loud = 0 if self.outliers is None else len(self.outliers)
         return f"{self.in_features}, {self.out_features}, {kind}, outliers={loud}"
+
+
+def join(layers: Sequence[Int8Linear]) -> None:
+    """Let `layers`, which read the same input, work together where they can. In place."""
+    from hermes_ui.generation import products  # noqa: PLC0415  # not on every machine
+
+    parts = [
+        each._main
+        for each in layers
+        if each.outliers is None and isinstance(each._main, products.Packed)
+    ]
+    whole = products.join(parts) if 1 < len(parts) == len(layers) else None
+    if whole is not None:
+        siblings = Siblings(whole, [each.out_features for each in layers])
+        for number, layer in enumerate(layers):
+            layer._siblings = siblings, number
 
 
 class Int8Embedding(nn.Module):
@@ -122,13 +164,13 @@ class Int8Embedding(nn.Module):
         return (self.rows[ids] * self.scales[ids]).to(self._dtype)
 
 
-def _packed8(weight: Tensor, **options: Any) -> _Product:
+def _packed8(weight: Tensor, **options: Any) -> Product:
     from hermes_ui.generation.int8 import Packed8  # noqa: PLC0415  # not on every machine
 
     return Packed8(weight, **options)
 
 
-def _packed4(weight: Tensor, **options: Any) -> _Product:
+def _packed4(weight: Tensor, **options: Any) -> Product:
     from hermes_ui.generation.int4 import Packed4  # noqa: PLC0415  # not on every machine
 
     return Packed4(weight, **options)

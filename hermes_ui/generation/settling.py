@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hermes_ui.generation.quantize import Int8Embedding, Int8Linear
+from hermes_ui.generation.quantize import Int8Embedding, Int8Linear, join
 from hermes_ui.generation.streaming import Reading
 
 # Errors of a layer's output, relative, mean over the tokens. Layers without outliers stay below
@@ -92,6 +92,8 @@ class Settling:
         self._head: nn.Module | None = None
         self._tied: Int8Embedding | None = None  # the embedding, where its weights are the head's
         self._forms = Forms()
+        self._read: Tensor | None = None  # by the layer that was settled last
+        self._siblings: list[list[Int8Linear]] = []  # layers that read the same
 
     @torch.no_grad()
     def run(self, model: Any, ids: list[int]) -> Forms:
@@ -111,6 +113,9 @@ class Settling:
             if isinstance(module, _Unsettled):
                 self._forms[SKIPPED] += module.settled is None
                 model.set_submodule(name, module.settled or module.layer.to(self._dtype))
+        self._read = None
+        for layers in self._siblings:
+            join(layers)
         return self._forms
 
     def settle(self, layer: nn.Module, x: Tensor) -> nn.Module:
@@ -120,6 +125,9 @@ class Settling:
         if isinstance(layer, nn.Embedding):
             settled: nn.Module = self._embedding(weight)
         else:
+            if self._read is not x:
+                self._read = x
+                self._siblings.append([])
             settled = self._linear(layer, weight, x.reshape(-1, x.shape[-1]).float())
         self._reading.done_with(weight)
         return settled
@@ -135,6 +143,7 @@ class Settling:
         linear = Int8Linear(weight, bias, **self._form(weight, rows))
         if linear.is_coarse and layer is self._head:
             return _shortlist(linear, self._tied or Int8Embedding(weight, self._dtype))
+        self._siblings[-1].append(linear)
         return linear
 
     def _form(self, weight: Tensor, rows: Tensor) -> dict[str, Any]:
