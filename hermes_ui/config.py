@@ -45,7 +45,8 @@ class Settings(BaseSettings):
         description="`int8` is for CPUs: a quarter of float32's memory, several times the speed, "
         "nearly the same words. `auto` does it for all but the smallest models where no `dtype` "
         "is asked for. `int4` takes about half of that and writes faster still, but is less "
-        "exact. Both need Linux and a CPU with AVX2.",
+        "exact. Both need an x86 CPU with AVX2. On Linux, with numba, a kernel of our own "
+        "multiplies; elsewhere PyTorch's fbgemm does, for `int8` only.",
     )
     context_length: int = Field(
         8192, ge=256, le=131072, description="Tokens of prompt and reply together, at most."

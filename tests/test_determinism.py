@@ -21,7 +21,7 @@ from hermes_ui.generation.streaming import Reading
 from hermes_ui.messages import Message
 from hermes_ui.params import SamplingParams
 from tests.engine_contract import ask, spoken, text_of
-from tests.matrices import need_integers
+from tests.matrices import need_int8, need_products
 from tests.tiny_model import byte_tokenizer, write_tiny_model
 
 CAPACITY = Capacity(512, max_active=8, max_waiting=400, cache_tokens=8192, step_tokens=128)
@@ -47,7 +47,7 @@ def make_model(folder, request):
     """A new model in the format that is under test; another class may be put in here."""
     form = request.param
     if form != "float32":
-        need_integers()
+        need_products()
 
     def make(kind=LlamaForCausalLM):
         model = kind.from_pretrained(folder).requires_grad_(False).eval()
@@ -86,7 +86,7 @@ def test_int8_attends_in_the_kernel(make_model):
 
 
 def test_heads_of_a_width_that_the_kernel_does_not_do_are_attended_to_in_tiles(folder):
-    need_integers()
+    need_int8()
     config = LlamaConfig.from_pretrained(folder, head_dim=12)
     torch.manual_seed(1)
     model = LlamaForCausalLM(config).requires_grad_(False).eval()

@@ -7,14 +7,14 @@ from torch import nn
 from hermes_ui.generation.quantize import Int8Linear
 from hermes_ui.generation.settling import Settling
 from hermes_ui.generation.streaming import Reading
-from tests.matrices import need_integers, random
+from tests.matrices import need_products, random
 
 int4 = pytest.importorskip("hermes_ui.generation.int4")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _kernel():
-    need_integers()
+    need_products()
 
 
 def relative_error(said, exact):

@@ -1,28 +1,41 @@
-"""Matrices of integers, 8 bits and 4: how exact, and how independent of company and machine."""
+"""Matrices of integers, ours and PyTorch's: how exact, how independent of company and machine."""
 
 import math
+from importlib import import_module
 
 import pytest
 import torch
 
+from hermes_ui.generation import fbgemm
 from hermes_ui.generation.quantize import everything
-from tests.matrices import need_integers, random
+from tests.matrices import need_products, random
+from tests.required import skip_or_fail
 
-ir = pytest.importorskip("llvmlite.ir")
-products = pytest.importorskip("hermes_ui.generation.products")
-int8 = pytest.importorskip("hermes_ui.generation.int8")
-int4 = pytest.importorskip("hermes_ui.generation.int4")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _kernel():
-    need_integers()
+PACKED = {"int8": "Packed8", "int4": "Packed4", "fbgemm": "Packed"}
+ERRORS = {"int8": 0.015, "int4": 0.12, "fbgemm": 0.02}  # of products, relative; fbgemm's of 7 bits
 
 
-@pytest.fixture(params=[int8.Packed8, int4.Packed4])
-def pack(request):
-    """What turns weights into a matrix of integers."""
+@pytest.fixture(params=list(PACKED))
+def kind(request):
+    """A module with matrices of integers."""
+    if request.param != "fbgemm":
+        need_products()
+    elif not fbgemm.is_available():
+        skip_or_fail("fbgemm")
     return request.param
+
+
+@pytest.fixture
+def pack(kind):
+    """What turns weights into a matrix of integers."""
+    return getattr(import_module(f"hermes_ui.generation.{kind}"), PACKED[kind])
+
+
+@pytest.fixture
+def int8():
+    """The module, which not every machine can import."""
+    need_products()
+    return import_module("hermes_ui.generation.int8")
 
 
 def relative_error(said, exact):
@@ -39,11 +52,10 @@ def whole_numbers(*shape, seed):
 
 @pytest.mark.parametrize("inputs", [32, 128, 515, 3072])
 @pytest.mark.parametrize("rows", [1, 3, 4, 131])
-def test_the_product_is_near_the_exact_one(pack, inputs, rows):
+def test_the_product_is_near_the_exact_one(kind, pack, inputs, rows):
     weight, x = random(203, inputs), random(rows, inputs, seed=2)
 
-    limit = 0.015 if pack is int8.Packed8 else 0.12
-    assert relative_error(pack(weight).product(x), x @ weight.T) < limit
+    assert relative_error(pack(weight).product(x), x @ weight.T) < ERRORS[kind]
 
 
 def test_the_product_is_exact_in_the_weights_and_rows_as_rounded(pack):
@@ -56,7 +68,7 @@ def test_the_product_is_exact_in_the_weights_and_rows_as_rounded(pack):
 
 @pytest.mark.parametrize("inputs", [8, 64, 100, 300, 5000])
 @pytest.mark.parametrize("outputs", [1, 2, 5, 64, 131])
-def test_products_of_whole_numbers_of_8_bits_are_exact(inputs, outputs):
+def test_products_of_whole_numbers_of_8_bits_are_exact(int8, inputs, outputs):
     weight, x = whole_numbers(outputs, inputs, seed=1), whole_numbers(15, inputs, seed=2)
 
     said = int8.Packed8(weight.float()).product(x.float())
@@ -84,6 +96,7 @@ def test_numbers_are_the_same_on_any_number_of_threads(pack, threads):
     assert all(torch.equal(each, said[0]) for each in said)
 
 
+@pytest.mark.parametrize("kind", ["int8", "int4"], indirect=True)
 def test_numbers_are_the_same_with_narrower_vectors(pack, monkeypatch):
     weight, x = random(333, 515), random(7, 515, seed=2)
     wide = pack(weight).product(x)
@@ -92,8 +105,12 @@ def test_numbers_are_the_same_with_narrower_vectors(pack, monkeypatch):
     assert torch.equal(pack(weight).product(x), wide)
 
 
-def test_numbers_are_the_same_with_the_instruction_of_vnni():
+def test_numbers_are_the_same_with_the_instruction_of_vnni(int8):
     """Which is spelled out here, so that every machine tests what is around it."""
+    from llvmlite import ir  # noqa: PLC0415  # not on every machine
+
+    from hermes_ui.generation.products import Packed  # noqa: PLC0415
+
     integer, byte = ir.IntType(32), ir.IntType(8)
 
     class SpelledOut(int8.DotLoop):
@@ -110,7 +127,7 @@ def test_numbers_are_the_same_with_the_instruction_of_vnni():
 
     weight, x = random(333, 515), random(15, 515, seed=2)
 
-    said = products.Packed(weight, int8.dotted(SpelledOut), everything).product(x)
+    said = Packed(weight, int8.dotted(SpelledOut), everything).product(x)
 
     assert torch.equal(said, int8.Packed8(weight).product(x))
 

@@ -7,7 +7,7 @@ from torch import nn
 from hermes_ui.generation.quantize import Int8Embedding, Int8Linear
 from hermes_ui.generation.settling import Settling
 from hermes_ui.generation.streaming import Reading
-from tests.matrices import need_integers, random
+from tests.matrices import need_products, random
 
 shortlist = pytest.importorskip("hermes_ui.generation.shortlist")
 
@@ -16,7 +16,7 @@ OUTPUTS, WIDTH = 3000, 256
 
 @pytest.fixture(scope="module", autouse=True)
 def _kernel():
-    need_integers()
+    need_products()
 
 
 def head(weight, bias=None):

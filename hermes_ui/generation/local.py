@@ -264,12 +264,15 @@ def _attention(model: Any) -> type[Step]:
         return _attention_on_gpu(model)
     if model.dtype != torch.float32 or not any(isinstance(m, Int8Linear) for m in model.modules()):
         return TiledStep
-    from hermes_ui.generation import kernel  # noqa: PLC0415  # not on every machine
-
+    try:
+        from hermes_ui.generation import kernel  # noqa: PLC0415  # takes a second
+    except ImportError as error:
+        _log.warning("int8 attends slowly here, without numba: %s", first_line(error))
+        return TiledStep
     _, width = kept_shape(model.config.get_text_config())
     if kernel.is_available(width):
         return kernel.KernelStep
-    _log.warning("int8 attends slowly here: its kernel takes heads of 8 · n numbers")
+    _log.warning("int8 attends slowly here: its kernel takes Linux, and heads of 8 · n numbers")
     return TiledStep
 
 

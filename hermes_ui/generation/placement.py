@@ -15,7 +15,8 @@ WORTH_INT8 = (
     25_000_000  # parameters; measured: 28 million are 1.6 times as fast, 4 million not at all
 )
 
-INTEGERS_NEED = "Linux, numba, and a CPU with AVX2"
+OURS_NEED = "Linux, numba, and a CPU with AVX2"
+INT8_NEEDS = "an x86 CPU with AVX2"
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -66,7 +67,7 @@ def place(
         return Placement(where, "float16", "float16, which Apple's GPUs do best")
     placement = _place_on_cpu(parameters(choice.where), cpu_does_bfloat16())
     if quantize == "auto" and _is_worth_int8(choice):
-        return replace(placement, why=f"{placement.why}; int8 needs {INTEGERS_NEED}")
+        return replace(placement, why=f"{placement.why}; int8 needs {INT8_NEEDS}")
     return placement
 
 
@@ -76,25 +77,19 @@ def quantization(choice: "ModelChoice", device: str, dtype: Dtype, quantize: Qua
     Raises:
         ModelError: it was asked for where it cannot be done.
     """
+    from hermes_ui.generation.quantize import is_available  # noqa: PLC0415
+
     if quantize == "none":
         return ""
     if quantize == "auto":
         fits = device == "cpu" and dtype == "auto" and _is_worth_int8(choice)
-        return "int8" if fits and has_integers() else ""
+        return "int8" if fits and is_available("int8") else ""
     if device != "cpu":
         raise ModelError(choice.model_id, f"{quantize} is for CPUs, and the model runs on {device}")
-    if not has_integers():
-        raise ModelError(choice.model_id, f"{quantize} needs {INTEGERS_NEED}")
+    if not is_available(quantize):
+        needs = INT8_NEEDS if quantize == "int8" else OURS_NEED
+        raise ModelError(choice.model_id, f"{quantize} needs {needs}")
     return quantize
-
-
-def has_integers() -> bool:
-    """Whether this machine has what int8 and int4 take."""
-    try:
-        from hermes_ui.generation.products import is_available  # noqa: PLC0415  # takes a second
-    except ImportError:
-        return False
-    return is_available()
 
 
 def _is_worth_int8(choice: "ModelChoice") -> bool:
@@ -102,11 +97,17 @@ def _is_worth_int8(choice: "ModelChoice") -> bool:
 
 
 def _place_in_integers(kind: str, dtype: Dtype) -> Placement:
+    from hermes_ui.generation.quantize import has_products, weight_bits  # noqa: PLC0415
+
     between = "float32" if dtype == "auto" else dtype
     if kind == "int4":
         why = "int4: about half of int8's memory and the fastest writing on a CPU; less exact"
     else:
         why = "int8: a quarter of float32's memory, and fast on a CPU"
+        if not has_products():
+            why += "; PyTorch's fbgemm multiplies, as our own kernel needs Linux and numba"
+        if weight_bits() == 7:
+            why += "; weights of 7 bits, because this CPU has no VNNI"
     return Placement("cpu", between, why, kind)
 
 

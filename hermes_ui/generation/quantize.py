@@ -2,9 +2,11 @@
 
 Weights have a symmetric scale per output, activations one per token. The products are sums of
 integers, hence exact in any order, and what follows is done element by element: the same row
-gives the same bits alone and in any batch. For what multiplies them see `products`.
+gives the same bits alone and in any batch. What multiplies is our own, see `products`, and
+for weights of 8 bits PyTorch's where ours does not run, see `fbgemm`.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -15,7 +17,36 @@ Take = Callable[[Tensor], Tensor]
 
 STEPS = 127  # of an activation, on either side of zero
 TINY = 1e-30  # a row of zeros is divided by this and stays zero
-BLOCK_ROWS = 8192  # of an embedding that are rounded at once, which takes little memory
+BLOCK_ROWS = 8192  # of a matrix that are rounded at once, which takes little memory
+
+
+@functools.cache  # failing to import takes milliseconds every time
+def has_products() -> bool:
+    """Whether our own products run here: what int4 takes, and int8 prefers."""
+    try:
+        from hermes_ui.generation.products import is_available  # noqa: PLC0415  # takes a second
+    except ImportError:
+        return False
+    return is_available()
+
+
+def is_available(kind: str) -> bool:
+    """Whether this machine has what "int8" or "int4" takes."""
+    from hermes_ui.generation import fbgemm  # noqa: PLC0415  # it imports from here
+
+    return has_products() or (kind == "int8" and fbgemm.is_available())
+
+
+def weight_bits() -> int:
+    """How many bits a weight of int8 has here."""
+    from hermes_ui.generation import fbgemm  # noqa: PLC0415  # it imports from here
+
+    return 8 if has_products() else fbgemm.weight_bits()
+
+
+def largest(bits: int) -> int:
+    """The largest whole number of so many bits, on either side of zero."""
+    return (1 << bits - 1) - 1
 
 
 def everything(block: Tensor) -> Tensor:
@@ -38,7 +69,7 @@ class PackedFine:
 
     def product(self, rows: Tensor) -> Tensor:
         """See `Product`."""
-        size = _loudest(rows)
+        size = loudest(rows)
         coarse = (rows / size * STEPS).round_().div_(STEPS).mul_(size)
         fine = self._main.product(rows - coarse)
         return fine.add_(self._main.product(coarse)).add_(self._rest.product(rows))
@@ -126,6 +157,8 @@ class Int8Linear(nn.Module):
 
 def join(layers: Sequence[Int8Linear]) -> None:
     """Let `layers`, which read the same input, work together where they can. In place."""
+    if not has_products():
+        return
     from hermes_ui.generation import products  # noqa: PLC0415  # not on every machine
 
     parts = [
@@ -156,7 +189,7 @@ class Int8Embedding(nn.Module):
         self._dtype = dtype
         self.register_buffer("rows", torch.empty(weight.shape, dtype=torch.int8))
         self.register_buffer("scales", torch.empty(weight.shape[0], 1))
-        for part in _blocks(weight.shape[0]):
+        for part in blocks(weight.shape[0]):
             self.rows[part], self.scales[part] = in_whole_numbers(weight[part], STEPS)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -165,6 +198,10 @@ class Int8Embedding(nn.Module):
 
 
 def _packed8(weight: Tensor, **options: Any) -> Product:
+    if not has_products():
+        from hermes_ui.generation import fbgemm  # noqa: PLC0415  # it imports from here
+
+        return fbgemm.Packed(weight, **options)
     from hermes_ui.generation.int8 import Packed8  # noqa: PLC0415  # not on every machine
 
     return Packed8(weight, **options)
@@ -176,25 +213,26 @@ def _packed4(weight: Tensor, **options: Any) -> Product:
     return Packed4(weight, **options)
 
 
-def _blocks(rows: int) -> Iterator[slice]:
+def blocks(rows: int) -> Iterator[slice]:
+    """Of so many rows, as many as are rounded at once."""
     return (slice(start, start + BLOCK_ROWS) for start in range(0, rows, BLOCK_ROWS))
 
 
 def in_whole_numbers(weight: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """int8 within ±`most`, and the scale of each row (rows, 1), float32."""
     exact = weight.to(torch.float32, copy=True)
-    # As `_loudest`, without a second copy of what may be 100 MB.
+    # As `loudest`, without a second copy of what may be 100 MB.
     highest, lowest = exact.amax(-1, keepdim=True), exact.amin(-1, keepdim=True)
     scales = torch.maximum(highest, lowest.neg_()).clamp_min_(TINY).div_(most)
     return exact.div_(scales).round_().to(torch.int8), scales
 
 
-def _loudest(rows: Tensor) -> Tensor:
+def loudest(rows: Tensor) -> Tensor:
     """The largest absolute value of each row (rows, 1), never 0."""
     return rows.abs().amax(dim=-1, keepdim=True).clamp_min_(TINY)
 
 
 def _rounding(weight: Tensor) -> Tensor:
     """What rounding takes away, float32."""
-    rounded, scales = in_whole_numbers(weight, STEPS)
+    rounded, scales = in_whole_numbers(weight, largest(weight_bits()))
     return weight.float() - rounded * scales
