@@ -102,8 +102,9 @@ class Int8Linear(nn.Module):
 
     Args:
         weight: (outputs, inputs).
-        outliers: Inputs that are much louder than the rest. They get a matrix of their own,
-            of 15 bits, or else the rest would drown in their rounding. None: there are none.
+        outliers: Inputs that are much louder than the rest. They get a matrix of their own, in
+            float32 or 15 bits, or else the rest would drown in their rounding. None: there are
+            none.
         is_fine: Spend 15 bits on all inputs.
         is_coarse: Spend 4 bits on the weights of all but the outliers; see `int4`.
     """
@@ -124,11 +125,11 @@ class Int8Linear(nn.Module):
         self.outliers = outliers
         self.is_fine = is_fine
         self.is_coarse = is_coarse
-        self._loud: PackedFine | None = None
+        self._loud: Product | None = None
         self._siblings: tuple[Siblings, int] | None = None
         pack = _packed4 if is_coarse else _packed8
         if outliers is not None:
-            self._loud = PackedFine(weight[:, outliers])
+            self._loud = _exact(weight[:, outliers])
             self._main = pack(weight, take=lambda block: block.index_fill(1, outliers, 0))
         else:
             self._main = PackedFine(weight) if is_fine else pack(weight)
@@ -195,6 +196,15 @@ class Int8Embedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """(…) ids → (…, width)."""
         return (self.rows[ids] * self.scales[ids]).to(self._dtype)
+
+
+def _exact(weight: Tensor) -> Product:
+    """A matrix of few inputs."""
+    if not has_products():
+        return PackedFine(weight)
+    from hermes_ui.generation.loud import Loud  # noqa: PLC0415  # not on every machine
+
+    return Loud(weight)
 
 
 def _packed8(weight: Tensor, **options: Any) -> Product:

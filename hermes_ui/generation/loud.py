@@ -1,0 +1,68 @@
+"""Products with few inputs in float32, compiled by numba: for what integers are too coarse for.
+
+Each number is added up in the order of the inputs, whatever other rows there are.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from numba import carray, cfunc, njit, types
+from torch import Tensor
+
+from hermes_ui.generation import openmp
+from hermes_ui.generation.openmp import ENDLESS, FAST, Record, pointer
+
+OUTPUTS = 512  # that are worked out together, so that their sums stay in the nearest cache
+CALL = Record("rows inputs outputs x columns result")
+
+
+class Loud:
+    """An (outputs, inputs) matrix of few inputs.
+
+    Args:
+        weight: Any floating dtype; not kept.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self._columns = weight.T.to(torch.float32, copy=True).contiguous()
+
+    def product(self, rows: Tensor) -> Tensor:
+        """`rows` (n, inputs), float32, times the matrix: (n, outputs), float32."""
+        rows, (inputs, outputs) = rows.contiguous(), self._columns.shape
+        result = torch.empty(len(rows), outputs)
+        where = (each.data_ptr() for each in (rows, self._columns, result))
+        call = CALL.pack(len(rows), inputs, outputs, *where)
+        openmp.run(_compiled(), call, openmp.team(len(rows) * -(-outputs // OUTPUTS)))
+        return result
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _add(factor: Any, column: Any, result: Any) -> None:
+    for i in range(len(result)):
+        result[i] += factor * column[i]
+
+
+@functools.cache
+def _compiled() -> Any:
+    """Works out the call at an address, in each of some threads."""
+    (thread_number, thread_count), record = openmp.numbers(), CALL.dtype
+
+    @cfunc(types.void(types.voidptr))
+    def part(data: Any) -> None:
+        call = carray(data, (1,), record)[0]
+        x = carray(pointer(call.x), (ENDLESS,), np.float32)
+        columns = carray(pointer(call.columns), (ENDLESS,), np.float32)
+        result = carray(pointer(call.result), (ENDLESS,), np.float32)
+        parts = (call.outputs + OUTPUTS - 1) // OUTPUTS
+        for task in range(thread_number(), call.rows * parts, thread_count()):
+            row, first = task // parts, task % parts * OUTPUTS
+            last = min(first + OUTPUTS, call.outputs)
+            own = result[row * call.outputs + first : row * call.outputs + last]
+            own[:] = np.float32(0)
+            for i in range(call.inputs):
+                column = columns[i * call.outputs + first : i * call.outputs + last]
+                _add(x[row * call.inputs + i], column, own)
+
+    return part
