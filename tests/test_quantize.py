@@ -10,7 +10,7 @@ from hermes_ui.errors import ModelError
 from hermes_ui.generation.engine import Finish, TextDelta
 from hermes_ui.generation.loading import ModelChoice, load
 from hermes_ui.generation.placement import Placement, place, quantization
-from hermes_ui.generation.quantize import Int8Embedding, Int8Linear, weight_bits
+from hermes_ui.generation.quantize import Int8Embedding, Int8Linear, join, weight_bits
 from hermes_ui.generation.settling import Settling
 from hermes_ui.generation.streaming import Reading, settle
 from hermes_ui.messages import Message
@@ -269,3 +269,37 @@ def test_auto_says_what_int8_lacks_where_it_would_have_taken_it(folder, monkeypa
 
     assert placement.quantization == ""
     assert placement.why.endswith("; int8 needs an x86 CPU with AVX2")
+
+
+@pytest.mark.parametrize("is_coarse", [False, True])
+def test_layers_that_read_the_same_say_together_what_they_said_apart(is_coarse):
+    need_products()
+    layers = [
+        Int8Linear(random(outputs, 200, seed=outputs), bias, is_coarse=is_coarse)
+        for outputs, bias in ((64, None), (8, random(8)), (128, None))
+    ]
+    one, other, many = random(1, 1, 200), random(1, 200, seed=5), random(3, 200)
+    apart = [[layer(x) for layer in layers] for x in (one, other, many)]
+
+    join(layers)
+
+    assert len({layer._main._codes.untyped_storage().data_ptr() for layer in layers}) == 1
+    for x, said in zip((one, other, many, one), (*apart, apart[0]), strict=True):
+        for layer, before in [*zip(layers, said, strict=True)] * 2:  # asked again, it says the same
+            assert torch.equal(layer(x), before)
+
+
+@pytest.mark.parametrize("widths", [(200, 264), (200, 200)], ids=["inputs", "outliers"])
+def test_layers_that_differ_stay_apart(widths):
+    need_products()
+    layers = [Int8Linear(random(8, width)) for width in widths]
+    if widths[0] == widths[1]:
+        layers.append(Int8Linear(random(8, 200), outliers=torch.tensor([3])))
+    rows = [random(1, layer.in_features) for layer in layers]
+    before = [layer(x) for layer, x in zip(layers, rows, strict=True)]
+
+    join(layers)
+
+    assert all(
+        torch.equal(layer(x), said) for layer, x, said in zip(layers, rows, before, strict=True)
+    )
