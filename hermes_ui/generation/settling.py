@@ -13,7 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hermes_ui.generation.quantize import Int8Embedding, Int8Linear, join, weight_bits
+from hermes_ui.generation.quantize import (
+    Int8Embedding,
+    Int8Linear,
+    has_products,
+    join,
+    weight_bits,
+)
 from hermes_ui.generation.streaming import Reading
 
 # Errors of a layer's output, relative, mean over the tokens. Layers without outliers stay below
@@ -24,6 +30,7 @@ FINE_ABOVE = 0.05  # when no split helps: three times the work and twice the mem
 COARSE_BELOW = 0.16
 LOUD = (8, 32, 128)  # how many inputs are set apart, tried in turn
 SAMPLE = 256  # outputs compared
+WORDS = 1 << 14  # of a vocabulary, for which a shortlist saves time with weights of 8 bits too
 TEXT_TOKENS = 128
 TEXT = """<|im_start|>system
 You are Maren, who keeps the lighthouse. You are sixty, dry and patient. Today is 3 March 1987.
@@ -38,6 +45,7 @@ stairs; they are worse than the weather. def lamp(x): return x + 1 if x > 0 else
 
 PLAIN = ""
 SPLIT, EIGHT, FINE = "with loud inputs set apart", "in 8 bits", "in 15 bits"
+LISTED = "in 4 bits for unlikely words"
 SKIPPED = "as they were"  # the text did not reach them
 
 
@@ -47,7 +55,7 @@ class Forms(Counter[str]):
     @property
     def words(self) -> str:
         """Such as "3 of 197 layers in 15 bits", empty when all are plain."""
-        others = (form for form in (SPLIT, EIGHT, FINE, SKIPPED) if self[form])
+        others = (form for form in (SPLIT, EIGHT, FINE, LISTED, SKIPPED) if self[form])
         return ", ".join(f"{self[form]} of {self.total()} layers {form}" for form in others)
 
 
@@ -73,8 +81,8 @@ class Settling:
     Args:
         dtype: Of the activations between the layers.
         split_above: See `SPLIT_ABOVE`; infinite: every layer is plain.
-        is_coarse: Weights have 4 bits where that does; for the layer that ends in logits see
-            `shortlist`.
+        is_coarse: Weights have 4 bits where that does. The layer that ends in logits has them
+            anyway where there are many; see `shortlist`.
     """
 
     def __init__(
@@ -140,19 +148,20 @@ class Settling:
 
     def _linear(self, layer: nn.Module, weight: Tensor, rows: Tensor) -> nn.Module:
         bias = layer.bias if isinstance(layer.bias, Tensor) else None
-        linear = Int8Linear(weight, bias, **self._form(weight, rows))
+        is_listed = layer is self._head and weight.shape[0] >= WORDS and has_products()
+        linear = Int8Linear(weight, bias, **self._form(weight, rows, is_listed or self._is_coarse))
         if linear.is_coarse and layer is self._head:
             return _shortlist(linear, self._tied or Int8Embedding(weight, self._dtype))
         self._siblings[-1].append(linear)
         return linear
 
-    def _form(self, weight: Tensor, rows: Tensor) -> dict[str, Any]:
+    def _form(self, weight: Tensor, rows: Tensor, is_coarse: bool) -> dict[str, Any]:
         """The cheapest form whose error is small enough, as arguments of `Int8Linear`."""
         step = max(1, weight.shape[0] // SAMPLE)
         sample = weight[::step].float()
         form: dict[str, Any] = {}
         error = torch.inf
-        if self._is_coarse:
+        if is_coarse:
             form, error = self._best(sample, rows, COARSE_BELOW, is_coarse=True)
         if error > COARSE_BELOW:
             form, error = self._best(sample, rows, self._split_above)
@@ -167,7 +176,9 @@ class Settling:
             return FINE
         if "outliers" in form:
             return SPLIT
-        return EIGHT if self._is_coarse and not form else PLAIN
+        if self._is_coarse:
+            return PLAIN if form else EIGHT
+        return LISTED if form else PLAIN
 
     def _best(
         self, sample: Tensor, rows: Tensor, enough: float, **shared: Any
