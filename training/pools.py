@@ -67,7 +67,7 @@ def curriculum(corpus: Corpus, done: float) -> int:
         return 1200
     # What counts more is learned sooner, and said too readily: at the end nothing does.
     corpus.mix = Mix(
-        0.12, 0.28, 0.34, 0.17, lengths=(0.3, 0.4, 0.3), exchanges=(6, 15), is_even=done >= EVEN_AT
+        0.13, 0.22, 0.38, 0.18, lengths=(0.3, 0.4, 0.3), exchanges=(6, 15), is_even=done >= EVEN_AT
     )
     return 2048
 

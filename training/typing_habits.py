@@ -4,9 +4,18 @@ import random
 from collections.abc import Mapping
 
 BEFORE = (
-    "so, ", "well, ", "ok, ", "hey, ", "um, ", "and ", "listen, ", "oh, ", "so ", "hm, ", "hey ",
-    "but ", "sorry, ", "now ", "ok so ", "right, ", "please, ",
-)  # fmt: skip
+    "so, ",
+    "well, ",
+    "ok, ",
+    "hey, ",
+    "um, ",
+    "and ",
+    "listen, ",
+    "oh, ",
+    "so ",
+    "hm, ",
+    "hey ",
+)
 BEFORE_SENTENCES = (
     "I had a long day. ", "It is cold outside. ", "Good evening. ", "Hello! ", "*sits down* ",
     "*looks at you* ", "Hi there. ", "I see. ", "Thank you. ", "One more thing. ", "Okay. ",
@@ -17,7 +26,7 @@ BEFORE_SENTENCES = (
 def typed(text: str, rng: random.Random, known: Mapping[str, str], *, slips: bool = True) -> str:
     """`text` as somebody might type it; without `slips` every word stays as it is."""
     roll = rng.random()
-    if roll < 0.12 and text[0] != "*":
+    if roll < 0.1 and text[0] != "*":
         text = rng.choice(BEFORE) + text
     elif roll < 0.2:
         text = rng.choice(BEFORE_SENTENCES) + text[:1].upper() + text[1:]
