@@ -45,13 +45,19 @@ def test_the_loss_is_that_of_transformers(model, length):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_a_step_of_muon_is_that_of_torch(model):
-    twin = LlamaForCausalLM(model.config)
-    twin.load_state_dict(model.state_dict())
-    ours, theirs = ([p for p in m.model.layers.parameters() if p.ndim == 2] for m in (model, twin))
+def twins(model):
+    """The matrices of the model and of its copy, with the same gradients."""
+    copy = LlamaForCausalLM(model.config)
+    copy.load_state_dict(model.state_dict())
+    ours, theirs = ([p for p in m.model.layers.parameters() if p.ndim == 2] for m in (model, copy))
     for mine, other in zip(ours, theirs, strict=True):
         mine.grad = torch.randn_like(mine)
         other.grad = mine.grad.clone()
+    return ours, theirs
+
+
+def test_a_step_of_muon_is_that_of_torch(model):
+    ours, theirs = twins(model)
 
     Muon(ours, lr=0.01, weight_decay=0.05).step()
     torch.optim.Muon(theirs, lr=0.01, weight_decay=0.05, adjust_lr_fn="match_rms_adamw").step()
@@ -61,12 +67,7 @@ def test_a_step_of_muon_is_that_of_torch(model):
 
 
 def test_muon_reads_its_rate_from_a_tensor_too(model):
-    twin = LlamaForCausalLM(model.config)
-    twin.load_state_dict(model.state_dict())
-    ours, theirs = ([p for p in m.model.layers.parameters() if p.ndim == 2] for m in (model, twin))
-    for mine, other in zip(ours, theirs, strict=True):
-        mine.grad = torch.randn_like(mine)
-        other.grad = mine.grad.clone()
+    ours, theirs = twins(model)
     muons = Muon(ours, lr=torch.tensor(0.5)), Muon(theirs, lr=0.01)
 
     set_rate(muons, 0.01)
