@@ -91,14 +91,17 @@ def _write(
     lane = tl.arange(0, WIDTH)
     is_used = lane < DIM
     target = cache + head * cache_head + tl.load(places + row) * DIM + lane
-    _keep(key + row * key_row + head * key_head + lane, target, most, is_used)
-    _keep(value + row * value_row + head * value_head + lane, target + cache_values, most, is_used)
+    key += row * key_row + head * key_head + lane
+    value += row * value_row + head * value_head + lane
+    new_key = tl.load(key, mask=is_used).to(tl.float32)
+    new_value = tl.load(value, mask=is_used).to(tl.float32)
+    keep(new_key, target, most, is_used)
+    keep(new_value, target + cache_values, most, is_used)
 
 
 @triton.jit
-def _keep(new, target, most, is_used):
-    """Copy from `new` to `target`; what is larger than `most` becomes that."""
-    number = tl.load(new, mask=is_used).to(tl.float32)
+def keep(number, target, most, is_used):
+    """Put float32 numbers into the cache; what is larger than `most` becomes that."""
     number = tl.clamp(number, -most, most, propagate_nan=tl.PropagateNan.ALL)
     tl.store(target, number.to(target.dtype.element_ty), mask=is_used)
 

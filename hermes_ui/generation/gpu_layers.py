@@ -11,6 +11,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn import functional as F
 
+from hermes_ui.generation.gpu_kernel import keep
+
 OUTPUTS = 4  # of a product that a program works out
 INPUTS = 1024  # that it reads at a time
 WARPS = 4
@@ -165,7 +167,5 @@ def _turn(
         target = cache + kept * cache_head + tl.load(places + row) * 2 * HALF + lane
         if head >= HEADS + KV_HEADS:
             target += cache_values
-        first = tl.clamp(first, -most, most, propagate_nan=tl.PropagateNan.ALL)
-        second = tl.clamp(second, -most, most, propagate_nan=tl.PropagateNan.ALL)
-        tl.store(target, first.to(cache.dtype.element_ty), mask=is_used)
-        tl.store(target + HALF, second.to(cache.dtype.element_ty), mask=is_used)
+        keep(first, target, most, is_used)
+        keep(second, target + HALF, most, is_used)
