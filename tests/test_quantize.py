@@ -283,7 +283,7 @@ def test_layers_that_read_the_same_say_together_what_they_said_apart(is_coarse):
 
     join(layers)
 
-    assert len({layer._main._codes.untyped_storage().data_ptr() for layer in layers}) == 1
+    assert len({layer.main._codes.untyped_storage().data_ptr() for layer in layers}) == 1
     for x, said in zip((one, other, many, one), (*apart, apart[0]), strict=True):
         for layer, before in [*zip(layers, said, strict=True)] * 2:  # asked again, it says the same
             assert torch.equal(layer(x), before)

@@ -43,6 +43,7 @@ class Step(ABC):
     """What all layers of one step read and write."""
 
     is_recordable: ClassVar[bool] = False  # by `graphs.py`
+    is_compiled: ClassVar[bool] = False  # in `kernel_rows.py` with all of a step
 
     def __init__(self, allocator: Any, scratch: Scratch, groups: int, dtype: torch.dtype) -> None:
         """`groups` query heads share the keys of one head; queries come in `dtype`."""

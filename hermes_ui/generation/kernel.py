@@ -10,6 +10,7 @@ numbers are the same in any company, on any number of threads, and however a pro
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,19 +20,21 @@ from torch import Tensor, nn
 
 from hermes_ui.generation import openmp, vectors
 from hermes_ui.generation.attention import Step
+from hermes_ui.generation.elementwise import replace_silu
 from hermes_ui.generation.invariance import rounded
 from hermes_ui.generation.kernel_sums import NARROW, adding
 from hermes_ui.generation.norms import replace_norms
-from hermes_ui.generation.openmp import ENDLESS, FAST, Record, pointer
-from hermes_ui.generation.vectors import as_bits, as_float, from_order, in_order
+from hermes_ui.generation.openmp import ENDLESS, FAST, Program, Record, pointer
+from hermes_ui.generation.vectors import as_bits, from_order, in_order, power_of_two
 
 QUERIES = 8  # of a request that are answered together, at most
 # What a layer's call is told: sizes, strides of the query in numbers, and addresses.
-CALL = Record(
-    "kv_heads groups dim page_tokens pages query_head query_token longest room runs "
-    "query result cache plan scratch",
+ANSWERING = Record(
+    "kv_heads groups dim page_tokens pages query_head query_token query result cache "
+    "longest room runs plan scratch",
     "scale",
 )
+PLAN = ("longest", "room", "runs", "plan", "scratch")  # of these, what a step's requests decide
 # The same of what is written; `places` are the tokens' in the pages laid side by side.
 WRITING = Record(
     "kv_heads dim page_tokens pages tokens key_head key_token value_head value_token "
@@ -46,10 +49,6 @@ LEAST = np.int32(-(2**31))
 KEPT_MOST = np.uint32(0x7F7F0000)  # the bits of bfloat16's largest number, as a float32
 ENDLESS_BITS, ODD_BITS = np.uint32(0x7F800000), np.uint16(0x7FC0)  # of infinity; of no number
 LOG2_E = np.float32(1.4426950408889634)
-SMALLEST = np.float32(-126)  # the exponent of the smallest normal number
-# 2 ** x for x of 0 to 1: its interpolation in six Chebyshev nodes, off by 1e-7 at most.
-POWER = tuple(map(np.float32, (0.99999990, 0.69315449, 0.24014182, 0.05586034, 0.00894959,
-                               0.00189375)))  # fmt: skip
 
 
 def is_available(width: int) -> bool:
@@ -66,12 +65,7 @@ def _softmax(scores: Any, scale: Any) -> None:
         odd = np.int32(odd | np.int32(scores[i] != scores[i]))  # so is only what is no number
     largest, total = from_order(most), NO_NUMBER if odd else ZERO
     for i in range(len(scores)):
-        power = max((scores[i] - largest) * (scale * LOG2_E), SMALLEST)
-        whole = np.floor(power)
-        x = power - whole
-        part = POWER[3] + x * (POWER[4] + x * POWER[5])
-        part = POWER[0] + x * (POWER[1] + x * (POWER[2] + x * part))
-        weight = as_float(np.uint32(as_bits(part) + (np.int32(whole) << np.int32(23))))
+        weight = power_of_two((scores[i] - largest) * (scale * LOG2_E))
         scores[i] = weight
         total += weight
     for i in range(len(scores)):
@@ -186,7 +180,7 @@ def _kept(number: Any) -> Any:
 
 
 @functools.cache
-def _writing() -> Any:
+def writing() -> Any:
     """Writes the keys and values of the call at an address, in each of some threads."""
     (thread_number, thread_count), record = openmp.numbers(), WRITING.dtype
 
@@ -213,9 +207,9 @@ def _writing() -> Any:
 
 
 @functools.cache
-def _compiled() -> Any:
+def answering() -> Any:
     """Answers the call at an address, in each of some threads. Compiles for seconds, once."""
-    (thread_number, thread_count), record = openmp.numbers(), CALL.dtype
+    (thread_number, thread_count), record = openmp.numbers(), ANSWERING.dtype
     add = adding(vectors.width() // 2 or NARROW)  # two vectors of numbers
 
     @cfunc(types.void(types.voidptr))
@@ -240,17 +234,20 @@ class KernelStep(Step):
     them after the other: so a query's products with them are added up in vectors.
     """
 
+    is_compiled = True
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        _compiled()
+        answering()
         self._runs: list[tuple[int, int, int, int]] = []
         self._tables: list[Tensor] = []  # kept until the step is over
         self._longest = 0
 
     @staticmethod
     def prepare(model: nn.Module) -> None:
-        """Such models are of integers, where PyTorch's norms take a share that is felt."""
+        """Such models are of integers, where PyTorch's small operations are felt."""
         replace_norms(model)
+        replace_silu(model)
 
     @staticmethod
     def kept_as(dtype: torch.dtype) -> torch.dtype:
@@ -258,20 +255,14 @@ class KernelStep(Step):
 
     def write(self, layer: int, key: Tensor, value: Tensor) -> None:
         """See `Step.write`; padding is not written at all."""
-        cache = self._of(layer)
-        _, kv_heads, pages, size, dim = cache.shape
-        if (
-            key.shape != value.shape
-            or (key.shape[1], key.shape[3]) != (kv_heads, dim)
-            or ({key.dtype, value.dtype} != {torch.float32})
-        ):
-            raise ValueError(f"no keys of {tuple(key.shape)}, {key.dtype} for this cache")
         key, value = (each if each.stride(-1) == 1 else each.contiguous() for each in (key, value))
-        call = WRITING.pack(
-            kv_heads, dim, size, pages, self.tokens, *key.stride()[1:3], *value.stride()[1:3],
-            key.data_ptr(), value.data_ptr(), cache.data_ptr(), self._written.ctypes.data,
-        )  # fmt: skip
-        openmp.run(_writing(), call, openmp.team(self.tokens))
+        call = _write_call(self._of(layer), key, value, self.tokens)
+        openmp.run(writing(), WRITING.pack(*call, self.places), openmp.team(self.tokens))
+
+    @property
+    def places(self) -> int:
+        """The address of the new tokens' places, in the pages laid side by side."""
+        return int(self._written.ctypes.data)
 
     @functools.cached_property
     def _written(self) -> Any:
@@ -291,27 +282,83 @@ class KernelStep(Step):
         return np.array(self._runs, dtype=RUN)
 
     def answer(self, layer: int, query: Tensor, scale: float) -> Tensor:
-        cache, runs = self._of(layer), self._planned
         _, heads, tokens, dim = query.shape
-        _, kv_heads, pages, size, kept_dim = cache.shape
-        groups = heads // kv_heads
-        is_odd = heads % kv_heads or dim % NARROW or size % NARROW
-        if (
-            is_odd
-            or dim != kept_dim
-            or (query.dtype, cache.dtype) != (torch.float32, torch.bfloat16)
-        ):
-            raise ValueError(f"no query of {tuple(query.shape)}, {query.dtype} for this cache")
         if query.stride(-1) != 1:
             query = query.contiguous()
         result = query.new_empty(1, tokens, heads, dim)
-        threads = torch.get_num_threads()
-        room = int(runs["count"].max()) * groups * (2 * dim + self._longest)
-        scratch = self._scratch.buffer((threads, room), torch.float32, query.device)
-        call = CALL.pack(
-            kv_heads, groups, dim, size, pages, query.stride(1), query.stride(2),
-            self._longest, room, len(runs), query.data_ptr(), result.data_ptr(),
-            cache.data_ptr(), runs.ctypes.data, scratch.data_ptr(), scale,
-        )  # fmt: skip
-        openmp.run(_compiled(), call, threads)
+        call = _answer_call(self._of(layer), query, result)
+        told = ANSWERING.pack(*call, *self.plan(heads, dim), scale)
+        openmp.run(answering(), told, torch.get_num_threads())
         return result
+
+    def plan(self, heads: int, dim: int) -> tuple[int, int, int, int, int]:
+        """What is asked, for so many heads of queries: the last integers of `ANSWERING`."""
+        runs, threads = self._planned, torch.get_num_threads()
+        groups = heads // self._of(0).shape[1]
+        room = int(runs["count"].max()) * groups * (2 * dim + self._longest)
+        scratch = self._scratch.buffer((threads, room), torch.float32, self._device)
+        return self._longest, room, len(runs), runs.ctypes.data, scratch.data_ptr()
+
+
+class Calls:
+    """What `KernelStep` does in each layer, as calls of a `Program` for steps of one size.
+
+    Args:
+        cache: (layers, 2, kv_heads, pages, tokens, head_dim).
+        tokens: Of a step.
+    """
+
+    def __init__(self, cache: Tensor, tokens: int) -> None:
+        self._cache, self._tokens = cache, tokens
+        self._writing = np.zeros(len(cache), WRITING.dtype)
+        self._answering = np.zeros(len(cache), ANSWERING.dtype)
+
+    def add_to(
+        self, program: Program, layer: int, heads: Sequence[Tensor], scale: float, result: Tensor
+    ) -> None:
+        """Write keys and values and answer queries: `heads` are these three.
+
+        Each is (tokens, heads, head_dim) and read where it lies, as often as `program` runs;
+        `result` has the shape of the queries, and its tokens one behind the other.
+        """
+        query, key, value = (each.transpose(0, 1)[None] for each in heads)
+        written = _write_call(self._cache[layer], key, value, self._tokens)
+        self._writing[layer] = (*written, 0)
+        self._answering[layer] = (*_answer_call(self._cache[layer], query, result), *[0] * 5, scale)
+        program.add(writing(), self._writing[layer : layer + 1])
+        program.add(answering(), self._answering[layer : layer + 1])
+        self._shape = query.shape[1], query.shape[3]
+
+    def lay(self, step: KernelStep) -> None:
+        """Let the next run do what `step` plans."""
+        self._writing["places"] = step.places
+        for name, value in zip(PLAN, step.plan(*self._shape), strict=True):
+            self._answering[name] = value
+
+
+def _write_call(cache: Tensor, key: Tensor, value: Tensor, tokens: int) -> tuple[int, ...]:
+    """`WRITING` but for the places, for (1, kv_heads, tokens, head_dim) keys and values."""
+    _, kv_heads, pages, size, dim = cache.shape
+    if (
+        key.shape != value.shape
+        or (key.shape[1], key.shape[3]) != (kv_heads, dim)
+        or ({key.dtype, value.dtype} != {torch.float32})
+    ):
+        raise ValueError(f"no keys of {tuple(key.shape)}, {key.dtype} for this cache")
+    return (
+        kv_heads, dim, size, pages, tokens, *key.stride()[1:3], *value.stride()[1:3],
+        key.data_ptr(), value.data_ptr(), cache.data_ptr(),
+    )  # fmt: skip
+
+
+def _answer_call(cache: Tensor, query: Tensor, result: Tensor) -> tuple[int, ...]:
+    """The beginning of `ANSWERING`, for (1, heads, tokens, head_dim) queries."""
+    _, heads, _, dim = query.shape
+    _, kv_heads, pages, size, kept_dim = cache.shape
+    is_odd = heads % kv_heads or dim % NARROW or size % NARROW
+    if is_odd or dim != kept_dim or (query.dtype, cache.dtype) != (torch.float32, torch.bfloat16):
+        raise ValueError(f"no query of {tuple(query.shape)}, {query.dtype} for this cache")
+    return (
+        kv_heads, heads // kv_heads, dim, size, pages, *query.stride()[1:3],
+        query.data_ptr(), result.data_ptr(), cache.data_ptr(),
+    )  # fmt: skip

@@ -309,7 +309,11 @@ def _settings(step: type[Step], capacity: Capacity, blocks: int) -> Settings:
 
 
 def _graphs(step: type[Step], capacity: Capacity) -> Any:
-    """How to make `Graphs` of the model, for steps that can be recorded; else None."""
+    """What makes a model faster in such steps, out of it and the cache; else None."""
+    if step.is_compiled:
+        from hermes_ui.generation.kernel_rows import kernel_rows  # noqa: PLC0415  # takes numba
+
+        return kernel_rows
     if not step.is_recordable:
         return None
     from hermes_ui.generation.graphs import Graphs  # noqa: PLC0415  # takes Triton

@@ -12,7 +12,7 @@ from numba import carray, cfunc, njit, types
 from torch import Tensor
 
 from hermes_ui.generation import openmp
-from hermes_ui.generation.openmp import ENDLESS, FAST, Record, pointer
+from hermes_ui.generation.openmp import ENDLESS, FAST, Program, Record, pointer
 
 OUTPUTS = 512  # that are worked out together, so that their sums stay in the nearest cache
 CALL = Record("rows inputs outputs x columns result")
@@ -30,12 +30,19 @@ class Loud:
 
     def product(self, rows: Tensor) -> Tensor:
         """`rows` (n, inputs), float32, times the matrix: (n, outputs), float32."""
-        rows, (inputs, outputs) = rows.contiguous(), self._columns.shape
+        rows, outputs = rows.contiguous(), self._columns.shape[1]
         result = torch.empty(len(rows), outputs)
-        where = (each.data_ptr() for each in (rows, self._columns, result))
-        call = CALL.pack(len(rows), inputs, outputs, *where)
-        openmp.run(_compiled(), call, openmp.team(len(rows) * -(-outputs // OUTPUTS)))
+        team = openmp.team(len(rows) * -(-outputs // OUTPUTS))
+        openmp.run(_compiled(), self._call(rows, result), team)
         return result
+
+    def add_to(self, program: Program, rows: Tensor, result: Tensor) -> None:
+        """Let `program` write the product of what `rows` then hold to `result`."""
+        program.add(_compiled(), self._call(rows, result))
+
+    def _call(self, rows: Tensor, result: Tensor) -> bytes:
+        where = (each.data_ptr() for each in (rows, self._columns, result))
+        return CALL.pack(len(rows), *self._columns.shape, *where)
 
 
 @njit(fastmath=FAST, error_model="numpy")

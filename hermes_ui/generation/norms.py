@@ -10,7 +10,7 @@ from numba import carray, cfunc, njit, types
 from torch import Tensor, nn
 
 from hermes_ui.generation import openmp
-from hermes_ui.generation.openmp import ENDLESS, FAST, Record, pointer
+from hermes_ui.generation.openmp import ENDLESS, FAST, Program, Record, pointer
 
 CALL = Record("rows width x weight result", "eps")
 ALIKE = 1e-5  # of a row's largest number, by which ours may be off
@@ -66,11 +66,17 @@ class RowNorm(nn.Module):
             raise ValueError(f"no rows of {width} float32: {tuple(x.shape)}, {x.dtype}")
         x = x.contiguous()
         result = torch.empty_like(x)
-        rows = x.numel() // width
-        where = (x.data_ptr(), self.weight.data_ptr(), result.data_ptr())
-        call = CALL.pack(rows, width, *where, self.eps)
-        openmp.run(_compiled(), call, openmp.team(rows))
+        openmp.run(_compiled(), self._call(x, result), openmp.team(x.numel() // width))
         return result
+
+    def add_to(self, program: Program, x: Tensor, result: Tensor) -> None:
+        """Let `program` write the norm of what `x` (rows, width) then holds to `result`."""
+        program.add(_compiled(), self._call(x, result))
+
+    def _call(self, x: Tensor, result: Tensor) -> bytes:
+        width = len(self.weight)
+        where = (x.data_ptr(), self.weight.data_ptr(), result.data_ptr())
+        return CALL.pack(x.numel() // width, width, *where, self.eps)
 
 
 @torch.no_grad()

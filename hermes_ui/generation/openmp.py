@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import types
+from llvmlite import ir
+from numba import carray, cfunc, types
 from numba.extending import intrinsic
 
 FAST = {"contract", "reassoc", "nsz"}  # sums in vectors; what is no number stays none
@@ -30,7 +31,8 @@ def _library() -> ctypes.CDLL:
     library.omp_get_thread_num.argtypes = library.omp_get_num_threads.argtypes = []
     library.omp_get_thread_num.restype = library.omp_get_num_threads.restype = ctypes.c_int
     library.GOMP_parallel.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_uint] * 2
-    library.GOMP_parallel.restype = None
+    library.GOMP_barrier.argtypes = []
+    library.GOMP_parallel.restype = library.GOMP_barrier.restype = None
     return library
 
 
@@ -74,6 +76,85 @@ class Record:
 def run(compiled: Any, call: bytes, threads: int) -> None:
     """A compiled `cfunc` in so many threads, each of which is given the address of `call`."""
     _library().GOMP_parallel(compiled.address, call, threads, 0)
+
+
+class Program:
+    """What is computed in one go: calls of compiled code, and of Python between them."""
+
+    def __init__(self) -> None:
+        self.threads = torch.get_num_threads()
+        self._parts: list[_Calls | Callable[[], object]] = []
+
+    def add(self, compiled: Any, call: bytes | np.ndarray) -> None:
+        """Call a compiled `cfunc` next. What is in an array may change from run to run."""
+        calls = self._parts[-1] if self._parts else None
+        if not isinstance(calls, _Calls):
+            calls = _Calls(self.threads)
+            self._parts.append(calls)
+        calls.add(compiled, call)
+
+    def add_python(self, work: Callable[[], object]) -> None:
+        """Call `work` next."""
+        self._parts.append(work)
+
+    def run(self) -> None:
+        """All of it, the compiled code in as many threads as there were at first."""
+        for part in self._parts:
+            part()
+
+
+class _Calls:
+    """Compiled code that all threads call; none begins with the next before all are done."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._where: list[tuple[int, int]] = []
+        self._kept: list[Any] = []
+
+    def add(self, compiled: Any, call: bytes | np.ndarray) -> None:
+        data = np.frombuffer(call, np.uint8) if isinstance(call, bytes) else call
+        self._where.append((compiled.address, data.ctypes.data))
+        self._kept.append(data)
+
+    def __call__(self) -> None:
+        where = np.array(self._where, dtype=np.int64)
+        call = CALLS.pack(len(where), where.ctypes.data)
+        run(_one_by_one(), call, self._threads)
+
+
+CALLS = Record("count where")
+
+
+@functools.cache
+def _one_by_one() -> Any:
+    """Makes the calls at an address, in each of some threads."""
+    barrier, record = _library().GOMP_barrier, CALLS.dtype
+
+    @cfunc(types.void(types.voidptr))
+    def part(data: Any) -> None:
+        calls = carray(data, (1,), record)[0]
+        where = carray(pointer(calls.where), (calls.count, 2), np.int64)
+        for number in range(calls.count):
+            _call(where[number, 0], where[number, 1])
+            barrier()
+
+    return part
+
+
+@intrinsic
+def _call(typing: Any, function: Any, data: Any) -> Any:
+    """Call what lies at an address, with another one."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        address = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [address])
+        function, data = values
+        builder.call(
+            builder.inttoptr(function, kind.as_pointer()), [builder.inttoptr(data, address)]
+        )
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
 
 
 @intrinsic

@@ -9,6 +9,7 @@ import copy
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from hermes_ui.generation import openmp, vectors
 from hermes_ui.generation.invariance import rounded
-from hermes_ui.generation.openmp import ENDLESS, FAST, Record, pointer
+from hermes_ui.generation.openmp import ENDLESS, FAST, Program, Record, pointer
 from hermes_ui.generation.quantize import Take
 from hermes_ui.generation.vectors import LINE, MAGNITUDE, as_bits, as_float
 
@@ -95,28 +96,48 @@ class Packed:
 
     def product(self, rows: Tensor) -> Tensor:
         """`rows` (n, inputs), float32, times the matrix: (n, outputs), float32."""
-        rows, form = rows.contiguous(), self._form
-        count, groups, threads = len(rows), self._factors.shape[1], torch.get_num_threads()
-        unit, step = form.unit * form.number().itemsize, groups * self._factors.itemsize
+        rows, count = rows.contiguous(), len(rows)
         result = torch.empty(count, self.outputs)
-        # One behind the other, each of them with an end that suits the next one.
-        room = threads * OUTPUTS * min(count, ROWS[0]) * form.width
-        size = LINE + room + count * (self._units * unit + step + 4)
-        scratch = torch.empty(size, dtype=torch.uint8)
+        scratch = torch.empty(self.room(count), dtype=torch.uint8)
+        call = self._call(rows, result, scratch)
+        rounding, multiplying = _compiled(self._form)
+        openmp.run(rounding, call, openmp.team(count))
+        openmp.run(multiplying, call, torch.get_num_threads())
+        return result
+
+    def add_to(self, program: Program, rows: Tensor, result: Tensor, scratch: Tensor) -> None:
+        """Let `program` write the product of what `rows` then hold to `result`.
+
+        `scratch` has `room` for so many rows, which is used for that alone.
+        """
+        call = self._call(rows, result, scratch)
+        for compiled in _compiled(self._form):
+            program.add(compiled, call)
+
+    def room(self, count: int) -> int:
+        """Bytes that a product with so many rows takes meanwhile."""
+        return LINE + sum(self._rooms(count))
+
+    def _rooms(self, count: int) -> tuple[int, int, int, int]:
+        """The same: for totals, and for the rows' numbers, what is kept of them, and scales.
+
+        One behind the other, each of them has an end that suits the next one.
+        """
+        form, threads = self._form, torch.get_num_threads()
+        totals = threads * OUTPUTS * min(count, ROWS[0]) * form.width
+        numbers = count * self._units * form.unit * form.number().itemsize
+        return totals, numbers, count * self._factors[0].nbytes, count * 4
+
+    def _call(self, rows: Tensor, result: Tensor, scratch: Tensor) -> bytes:
+        form, (count, _) = self._form, rows.shape
         taken = scratch.data_ptr()
-        totals = taken + LINE
-        whole = totals + room
-        sums = whole + count * self._units * unit
-        sizes = sums + count * step
-        call = CALL.pack(
-            count, self.inputs, self.outputs, self._units, unit, groups, step,
+        totals, whole, sums, sizes = accumulate(self._rooms(count)[:3], initial=taken + LINE)
+        return CALL.pack(
+            count, self.inputs, self.outputs, self._units, form.unit * form.number().itemsize,
+            self._factors.shape[1], self._factors[0].nbytes,
             rows.data_ptr(), whole, sums, sizes, totals, taken,
             *(each.data_ptr() for each in (self._codes, self._factors, self._scales, result)),
         )  # fmt: skip
-        rounding, multiplying = _compiled(form)
-        openmp.run(rounding, call, openmp.team(count))
-        openmp.run(multiplying, call, threads)
-        return result
 
 
 def join(parts: Sequence[Packed]) -> Packed | None:

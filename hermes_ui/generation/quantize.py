@@ -8,10 +8,13 @@ for weights of 8 bits PyTorch's where ours does not run, see `fbgemm`.
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from hermes_ui.generation.products import Packed
 
 Take = Callable[[Tensor], Tensor]
 
@@ -81,9 +84,9 @@ class Siblings:
     The first that is asked works for the others too, which are told by the input itself.
     """
 
-    def __init__(self, whole: Product, outputs: Sequence[int]) -> None:
+    def __init__(self, whole: "Packed", outputs: Sequence[int]) -> None:
         """`whole` has the `outputs` of the layers, so many each, in a row."""
-        self._whole = whole
+        self.whole = whole
         self._outputs = list(outputs)
         self._read: Tensor | None = None
         self._waiting: dict[int, Tensor] = {}  # by the layer's number
@@ -91,7 +94,7 @@ class Siblings:
     def product(self, x: Tensor, number: int) -> Tensor:
         """(1, outputs) of the layer of this number, for an `x` of one row."""
         if self._read is not x or number not in self._waiting:
-            result = self._whole.product(x.reshape(1, -1).float())
+            result = self.whole.product(x.reshape(1, -1).float())
             self._waiting = dict(enumerate(torch.split(result, self._outputs, 1)))
             self._read = x
         return self._waiting.pop(number)
@@ -107,6 +110,10 @@ class Int8Linear(nn.Module):
             none.
         is_fine: Spend 15 bits on all inputs.
         is_coarse: Spend 4 bits on the weights of all but the outliers; see `int4`.
+
+    Attributes:
+        main: The matrix; where there are outliers, of all other inputs.
+        loud: That of the outliers.
     """
 
     bias: Tensor | None
@@ -125,14 +132,14 @@ class Int8Linear(nn.Module):
         self.outliers = outliers
         self.is_fine = is_fine
         self.is_coarse = is_coarse
-        self._loud: Product | None = None
+        self.loud: Product | None = None
         self._siblings: tuple[Siblings, int] | None = None
         pack = _packed4 if is_coarse else _packed8
         if outliers is not None:
-            self._loud = _exact(weight[:, outliers])
-            self._main = pack(weight, take=lambda block: block.index_fill(1, outliers, 0))
+            self.loud = _exact(weight[:, outliers])
+            self.main = pack(weight, take=lambda block: block.index_fill(1, outliers, 0))
         else:
-            self._main = PackedFine(weight) if is_fine else pack(weight)
+            self.main = PackedFine(weight) if is_fine else pack(weight)
         self.register_buffer("bias", None if bias is None else bias.float())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,14 +148,19 @@ class Int8Linear(nn.Module):
         if self._siblings is not None and len(rows) == 1:
             siblings, number = self._siblings
             out = siblings.product(x, number)
-        elif self.outliers is None or self._loud is None:
-            out = self._main.product(rows)
+        elif self.outliers is None or self.loud is None:
+            out = self.main.product(rows)
         else:
-            out = self._main.product(rows.index_fill(1, self.outliers, 0))
-            out += self._loud.product(rows[:, self.outliers])
+            out = self.main.product(rows.index_fill(1, self.outliers, 0))
+            out += self.loud.product(rows[:, self.outliers])
         if self.bias is not None:
             out += self.bias
         return out.to(x.dtype).view(*x.shape[:-1], self.out_features)
+
+    @property
+    def siblings(self) -> Siblings | None:
+        """With which others the layer works together."""
+        return self._siblings[0] if self._siblings else None
 
     def extra_repr(self) -> str:
         kind = "15 bits" if self.is_fine else "4 bits" if self.is_coarse else "8 bits"
@@ -163,9 +175,9 @@ def join(layers: Sequence[Int8Linear]) -> None:
     from hermes_ui.generation import products  # noqa: PLC0415  # not on every machine
 
     parts = [
-        each._main
+        each.main
         for each in layers
-        if each.outliers is None and isinstance(each._main, products.Packed)
+        if each.outliers is None and isinstance(each.main, products.Packed)
     ]
     whole = products.join(parts) if 1 < len(parts) == len(layers) else None
     if whole is not None:
