@@ -44,7 +44,7 @@ def batches():
 
 def step_of(model):
     """A step that trains `model`, and its optimizers."""
-    forward, optimizers = Forward(model, torch.float32), optimizers_for(model, 1e-3)
+    forward, optimizers = Forward(model, torch.float32), optimizers_for(model, 1e-3, torch.bfloat16)
 
     def step(*parts):
         loss = forward.loss(*parts)

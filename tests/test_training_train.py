@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from training import train
 from training.dialogue import Turn
+from training.grammar import load
 from training.pools import LENGTHS, PARTS, Batch, Pools, curriculum, loader, padded
 from training.tokenizer import Encoder
 from training.train import Training
@@ -44,7 +45,7 @@ def options(tmp_path, **changed):
     usual = {
         "tokens": TOKENS / 1e6, "device": "cpu", "seed": 3, "rate": 3e-3, "threads": 1,
         "workers": 0, "scale": None, "bf16": False, "recorded": True, "resume": False,
-        "out": tmp_path / "model",
+        "finish": False, "out": tmp_path / "model",
     }  # fmt: skip
     return argparse.Namespace(**{**usual, **changed})
 
@@ -188,3 +189,62 @@ def test_a_finished_training_leaves_nothing_to_resume(tmp_path):
     Training(options(tmp_path)).run()
 
     assert Training(options(tmp_path, resume=True)).progress.pool == 0
+
+
+def test_a_finish_comes_after_the_training_and_asks_in_late_wordings(encoder, monkeypatch):
+    monkeypatch.setattr("training.pools.FINISH", 2 / 3)
+    monkeypatch.setitem(load("identity"), "user", ["are you a bot?"])
+    monkeypatch.setitem(load("identity"), "late", ["are you a brass kettle?"] * 3)
+    pools = Pools(encoder, 1, TOKENS * 4)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(SHIPPED)
+    texts = [
+        "".join(tokenizer.batch_decode([row for batch in pools[number] for row in batch.ids]))
+        for number in range(len(pools))
+    ]
+
+    assert (len(pools), pools.count) == (20, 12)
+    assert [pools.done(number) for number in (0, 6, 12, 16, 20)] == [0, 0.5, 1, 1.5, 2]
+    assert "brass kettle" in "".join(texts[12:])
+    assert "brass kettle" not in "".join(texts[:12])
+
+
+def test_the_rate_rises_again_in_the_finish_and_ends_at_nothing():
+    ends = [train.rate_at(done) for done in (0, 0.01, 1 - 1e-9, 1, 1.05, 2)]
+
+    assert ends == pytest.approx([0.02, 1, 0, 0.02 * 0.2, 0.2, 0], abs=1e-6)
+
+
+def test_a_finish_apart_gives_what_the_whole_training_gives(tmp_path, monkeypatch):
+    Training(options(tmp_path)).run()
+    monkeypatch.setattr("training.pools.FINISH", 1 / 3)
+    apart = Training(options(tmp_path, finish=True))
+    apart.run()
+    whole = Training(options(tmp_path, out=tmp_path / "whole"))
+    whole.run()
+
+    story = json.loads((tmp_path / "model" / train.STORY).read_text())
+    assert story["finish"]["tokens"] == apart.progress.tokens
+    assert story["tokens"] + apart.progress.tokens == whole.progress.tokens
+    for ours, theirs in zip(apart.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_finish_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("training.pools.FINISH", 2 / 3)
+    whole = Training(options(tmp_path))
+    whole.run()
+
+    def stop(self, pool, pools, read=Training._read):
+        if self.progress.pool == 4:
+            raise Stopped
+        read(self, pool, pools)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_read", stop)
+        with pytest.raises(Stopped):
+            Training(options(tmp_path)).run()
+    resumed = Training(options(tmp_path, resume=True))
+    resumed.run()
+
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)

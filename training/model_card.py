@@ -120,10 +120,11 @@ def _told(story: dict[str, Any]) -> str:
         if "cpu_minutes" in story
         else f"{story['minutes']} minutes"
     )
-    return (
+    told = (
         f"{story['tokens'] / 1e6:.1f} million tokens in {story['steps']:,} steps, "
         f"{took} on `{story['device']}`, seed {story['seed']}"
     )
+    return f"{told}; and its finish apart: {_told(story['finish'])}" if "finish" in story else told
 
 
 def main() -> None:

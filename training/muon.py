@@ -17,7 +17,7 @@ EPS = 1e-7
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, made orthogonal by Newton-Schulz iterations in bf16.
+    """Momentum, made orthogonal by Newton-Schulz iterations.
 
     Args:
         matrices: Parameters of two dimensions.
@@ -25,6 +25,7 @@ class Muon(torch.optim.Optimizer):
             each step, also by one that a CUDA graph replays.
         momentum: Of the gradient, Nesterov's way.
         weight_decay: Decoupled, per unit of learning rate.
+        dtype: What the iterations compute in.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class Muon(torch.optim.Optimizer):
         lr: float | Tensor,
         momentum: float = 0.95,
         weight_decay: float = 0.05,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -56,8 +59,8 @@ class Muon(torch.optim.Optimizer):
                 state["momentum_buffer"] = torch.zeros_like(matrix)
             buffers.append(state["momentum_buffer"])
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
-        updates = orthogonal(torch.stack(torch._foreach_lerp(grads, buffers, group["momentum"])))
-        updates = updates.float()
+        updates = torch.stack(torch._foreach_lerp(grads, buffers, group["momentum"]))
+        updates = orthogonal(updates.to(self._dtype)).float()
         rate = group["lr"] * 0.2 * max(matrices[0].shape) ** 0.5
         if isinstance(rate, Tensor):  # `alpha` would have to wait for its value
             updates, rate = updates * rate, 1.0
@@ -66,9 +69,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(updates: Tensor) -> Tensor:
-    """Each of (matrices, rows, columns) with its singular values near one, in bf16."""
+    """Each of (matrices, rows, columns) with its singular values near one."""
     a, b, c = COEFFICIENTS
-    x = updates.bfloat16()
+    x = updates
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT

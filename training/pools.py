@@ -19,6 +19,7 @@ BATCH_TOKENS = 3584
 POOL_TOKENS = 250_000  # of documents that are sorted by length together, padding included
 GROWN_AT, GROWN = 0.5, 2  # from this share of the training on, batches are so much larger
 EVEN_AT = 0.8  # from this share of the training on, all that is learned counts alike
+FINISH = 0.03  # of the training, which comes after it
 PREFETCHED = 2  # pools that each worker has ready
 LENGTHS = 128  # lengths are multiples of it, where shapes are to be few
 PARTS = 8  # of a batch: what is learned fills some of them
@@ -58,7 +59,17 @@ def _batch_of(*parts: Any) -> Batch:
 
 
 def curriculum(corpus: Corpus, done: float) -> int:
-    """Set `corpus` for the share of training that is `done`; the longest row in tokens."""
+    """Set `corpus` for the share of training that is `done`; the longest row in tokens.
+
+    What the starters and the model itself are asked in many ways is most of the finish, where
+    `done` is 1 and more: the other skills need less of it to stay what they are.
+    """
+    if done >= 1:
+        corpus.inventor.is_late = True
+        corpus.mix = Mix(
+            0.06, 0.45, 0.2, 0.1, lengths=(0.3, 0.4, 0.3), exchanges=(6, 15), is_even=True
+        )
+        return 2048
     if done < 0.03:
         corpus.mix = Mix(0.5, 0.0, 0.15, 0.15, lengths=(0.7, 0.3, 0.0), exchanges=(2, 5))
         return 512
@@ -75,12 +86,13 @@ def curriculum(corpus: Corpus, done: float) -> int:
 class Pools(Dataset[list[Batch]]):
     """All that a training reads, in pools that are drawn by their number alone.
 
-    So it is the same whoever draws it, and a training may go on at any pool.
+    So it is the same whoever draws it, and a training may go on at any pool. Behind the `count`
+    pools of the training come those of its finish.
 
     Args:
         encoder: Turns documents into ids.
         seed: The same seed gives the same pools.
-        tokens: Of all pools together, about.
+        tokens: Of all pools together, about, but for the finish.
         batch_tokens: Of a batch at most, padding included, before they grow.
         few_shapes: Pad more, so that batches come in some fifty shapes, not in thousands.
     """
@@ -98,15 +110,20 @@ class Pools(Dataset[list[Batch]]):
         self.batches = batches_alike if few_shapes else batches
         self.count = max(1, round(tokens / POOL_TOKENS))
         self.size = tokens / self.count
+        self.finish = round(self.count * FINISH)
 
     def __len__(self) -> int:
-        return self.count
+        return self.count + self.finish
+
+    def done(self, pools: float) -> float:
+        """The share of the training in so many pools; with 1 before it, that of the finish."""
+        return pools / self.count if pools < self.count else 1 + (pools - self.count) / self.finish
 
     def __getitem__(self, number: int) -> list[Batch]:
         """Batches of rows of like length, in random order."""
         mixed = self.seed * 1_000_003 + number
         corpus, rng = Corpus(mixed), random.Random(f"pool {mixed}")
-        done = number / self.count
+        done = self.done(number)
         longest = curriculum(corpus, done)
         rows = drawn(corpus, self.encoder, longest, self.size, rng)
         most = self.batch_tokens * (GROWN if done >= GROWN_AT else 1)

@@ -176,7 +176,8 @@ def own_exchange(talk: Talk, rules: dict[str, Any], exchange: dict[str, Any]) ->
         **topic, "topicname": talk.inventor.first_name(),
         "a_topicthing": talk.inventor.article_thing(),
     }  # fmt: skip
-    asked = pick(exchange["user"], words, rng)
+    late = exchange.get("late", []) if talk.inventor.is_late else []
+    asked = pick(exchange["user"] + late, words, rng)
     assert asked
     used = [key for key in ("topic", "topicname", "a_topicthing") if words[key] in asked]
     if used:

@@ -3,6 +3,7 @@
     python -m training.train                   # from nothing
     python -m training.train --tokens 3        # a quick one: three million tokens
     python -m training.train --resume          # goes on after an interruption, told the same else
+    python -m training.train --finish          # the finish alone, of a model that is there
 
 Writes the finished model to models/hermes-mini/ and its checkpoints to training/out/.
 """
@@ -53,6 +54,7 @@ TOKENIZER_DOCUMENTS = 6000
 MILLION_TOKENS = 56
 CUDA_SCALE = 4  # larger batches cost a GPU no more time
 WARM_UP = 0.01  # of the training
+FINISH_RATE, FINISH_WARM_UP = 0.2, 0.05  # of the learning rate; of the finish
 LAYERS, DEEP_LAYERS = 5, 7  # at first, and from DEEPER_AT on
 DEEPER_AT = 0.5  # of the training
 CUDA_WORKERS = 12  # a GPU reads faster than a few cores can write
@@ -89,18 +91,25 @@ def new_model(tokenizer: PreTrainedTokenizerFast, layers: int) -> LlamaForCausal
     return model
 
 
-def optimizers_for(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices, AdamW for the embedding and the norms."""
+def optimizers_for(
+    model: LlamaForCausalLM, rate: float, dtype: torch.dtype
+) -> list[torch.optim.Optimizer]:
+    """Muon in `dtype` for the layers' matrices, AdamW for the embedding and the norms."""
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
     on_gpu = model.device.type == "cuda"  # where a recorded step reads the rate from a tensor
     lr = torch.tensor(rate, device=model.device) if on_gpu else rate
-    muon = Muon(matrices, lr=lr, weight_decay=0.05)
+    muon = Muon(matrices, lr=lr, weight_decay=0.05, dtype=dtype)
     adam = torch.optim.AdamW(
         others, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True, capturable=on_gpu
     )
     return [muon, adam]
+
+
+def has_bf16() -> bool:
+    """Whether this CPU multiplies bf16, which others take a hundred times as long for."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
@@ -113,10 +122,17 @@ def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
 
 
 def rate_at(done: float) -> float:
-    """The factor of the learning rate: a short rise, then a line down to zero."""
-    if done < WARM_UP:
-        return max(done / WARM_UP, 0.02)
-    return max(0.0, (1 - done) / (1 - WARM_UP))
+    """The factor of the learning rate: a short rise, then a line down to zero.
+
+    The same once more, and lower, in the finish, where `done` is 1 and more.
+    """
+    if done >= 1:
+        return FINISH_RATE * _slope(done - 1, FINISH_WARM_UP)
+    return _slope(done, WARM_UP)
+
+
+def _slope(done: float, warm_up: float) -> float:
+    return max(done / warm_up, 0.02) if done < warm_up else (1 - done) / (1 - warm_up)
 
 
 def layers_at(done: float) -> int:
@@ -133,8 +149,9 @@ class Training:
         self.options = options
         self.checkpoint = OUT_DIR / "checkpoint.pt"
         resumes = options.resume and self.checkpoint.exists()
-        if resumes:
-            self.tokenizer = PreTrainedTokenizerFast.from_pretrained(OUT_DIR / "tokenizer")
+        if resumes or options.finish:
+            folder = OUT_DIR / "tokenizer" if resumes else options.out
+            self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         else:
             self.tokenizer = tokenizer_for(options.seed)
             self.tokenizer.save_pretrained(OUT_DIR / "tokenizer")
@@ -143,12 +160,18 @@ class Training:
         if self.device == "auto":
             self.device = "cuda" if torch.cuda.is_available() else "cpu"
         on_gpu = self.device == "cuda"
+        is_half = options.bf16 if options.bf16 is not None else on_gpu or has_bf16()
+        self.dtype = torch.bfloat16 if is_half else torch.float32
         self.clock: Callable[[], float] = time.perf_counter if on_gpu else time.process_time
         self.first_layers = DEEP_LAYERS if on_gpu else LAYERS  # a few more cost a GPU no time
         self.progress = Progress()
         self.watched = watched_batches(self.encoder)
         if resumes:
             self._load()
+        elif options.finish:
+            self._use(
+                LlamaForCausalLM.from_pretrained(options.out, dtype=torch.float32).to(self.device)
+            )
         else:
             self._use(new_model(self.tokenizer, self.first_layers).to(self.device))
 
@@ -161,9 +184,11 @@ class Training:
         tokens = options.tokens * scale * 1e6
         most = BATCH_TOKENS * scale
         pools = Pools(self.encoder, options.seed, tokens, most, few_shapes=on_gpu)
+        if options.finish:
+            progress.pool = max(progress.pool, pools.count)
         self.last = saved = self.sampled = self.clock()
         for pool in loader(pools, progress.pool, workers, self.device):
-            self._read(pool, len(pools))
+            self._read(pool, pools)
             if self.last - saved > SAVE_EVERY_S:  # where a pool ends, as it is drawn as a whole
                 saved = self.last
                 self._save()
@@ -174,12 +199,17 @@ class Training:
         took = "minutes" if on_gpu else "cpu_minutes"
         story = {"tokens": progress.tokens, "steps": progress.step, "seed": options.seed,
                  took: round(progress.elapsed_s / 60), "device": self.device}  # fmt: skip
-        (options.out / STORY).write_text(json.dumps(story) + "\n")
+        kept = options.out / STORY
+        if options.finish:
+            story = json.loads(kept.read_text()) | {"finish": story}
+        kept.write_text(json.dumps(story) + "\n")
 
-    def _read(self, pool: list[Batch], pools: int) -> None:
+    def _read(self, pool: list[Batch], pools: Pools) -> None:
         """Train on the next of all `pools`."""
+        if self.progress.pool == pools.count:
+            self._begin_finish()
         for number, batch in enumerate(pool):
-            done = (self.progress.pool + number / len(pool)) / pools
+            done = pools.done(self.progress.pool + number / len(pool))
             if layers_at(done) > len(self.model.model.layers):
                 self._use(deepened(self.model, layers_at(done)))
             self._step(batch, done)
@@ -197,10 +227,17 @@ class Training:
     def _use(self, model: LlamaForCausalLM) -> None:
         """Train `model` from here on."""
         self.model = model
-        self.forward = Forward(model, torch.bfloat16 if self.options.bf16 else torch.float32)
-        self.optimizers = optimizers_for(model, self.options.rate)
+        self.forward = Forward(model, self.dtype)
+        self.optimizers = optimizers_for(model, self.options.rate, self.dtype)
         is_recorded = self.device == "cuda" and self.options.recorded
         self.train = Recorded(self._train) if is_recorded else self._train_on
+
+    @torch.no_grad()
+    def _begin_finish(self) -> None:
+        """Train on with nothing but the weights, as they would be saved."""
+        for parameter in self.model.parameters():
+            parameter.copy_(parameter.half())
+        self._use(self.model)
 
     def _step(self, batch: Batch, done: float) -> None:
         set_rate(self.optimizers, self.options.rate * rate_at(done))
@@ -319,12 +356,16 @@ def main() -> None:
     parser.add_argument(
         "--scale", type=int, help="times the tokens, in as many steps; by default 1, on a GPU 4"
     )
-    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
+        "--bf16", action=argparse.BooleanOptionalAction,
+        help="what is multiplied; by default where this machine has it",
+    )  # fmt: skip
     parser.add_argument(
         "--recorded", action=argparse.BooleanOptionalAction, default=True,
         help="steps as CUDA graphs, on a GPU",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from training/out/")
+    parser.add_argument("--finish", action="store_true", help="only that, of the model in --out")
     parser.add_argument("--out", type=Path, default=MODEL_DIR)
     Training(parser.parse_args()).run()
 

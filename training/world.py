@@ -50,11 +50,16 @@ class World:
 
 
 class Inventor:
-    """Draws words and worlds of one split. Not safe to share between threads."""
+    """Draws words and worlds of one split. Not safe to share between threads.
+
+    Attributes:
+        is_late: Whether wordings under `late` are drawn too; may be set while drawing.
+    """
 
     def __init__(self, rng: random.Random, split: Split = "train") -> None:
         self.rng = rng
         self.split = split
+        self.is_late = False
 
     def word(self, list_name: str) -> str:
         """A word of words.yaml, whatever the split."""
