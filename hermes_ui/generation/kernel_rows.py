@@ -36,7 +36,7 @@ class KernelRows:
     def __init__(self, model: LlamaForCausalLM, cache: Tensor) -> None:
         self._model = model
         self._cache = cache
-        self._passes: dict[int, _Pass] = {}  # by tokens
+        self._passes: dict[tuple[int, int], _Pass] = {}  # by tokens and threads
 
     def _supports_logits_to_keep(self) -> bool:
         """Read by the library's runner, which then asks for the rows that it wants."""
@@ -46,12 +46,12 @@ class KernelRows:
     def __call__(self, **batch: Any) -> CausalLMOutput:
         """The logits of one step, (1, wanted, vocabulary)."""
         step: kernel.KernelStep = batch["step"]
-        tokens = step.tokens
-        if tokens > STEP_ROWS:
+        size = step.tokens, torch.get_num_threads()
+        if step.tokens > STEP_ROWS:
             return self._model(**batch)
-        if tokens not in self._passes:
-            self._passes[tokens] = _Pass(self._model.model, self._cache, tokens)
-        hidden = self._passes[tokens].run(batch["input_ids"], batch["position_ids"], step)
+        if size not in self._passes:
+            self._passes[size] = _Pass(self._model.model, self._cache, step.tokens)
+        hidden = self._passes[size].run(batch["input_ids"], batch["position_ids"], step)
         return CausalLMOutput(logits=self._model.lm_head(hidden[None, batch["logits_to_keep"]]))
 
 

@@ -117,9 +117,13 @@ class _Calls:
         self._kept.append(data)
 
     def __call__(self) -> None:
-        where = np.array(self._where, dtype=np.int64)
-        call = CALLS.pack(len(where), where.ctypes.data)
+        call = CALLS.pack(len(self._where), self._laid.ctypes.data)
         run(_one_by_one(), call, self._threads)
+
+    @functools.cached_property
+    def _laid(self) -> Any:
+        """Where all of it lies, from the first run on."""
+        return np.array(self._where, dtype=np.int64)
 
 
 CALLS = Record("count where")
