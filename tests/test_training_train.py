@@ -209,9 +209,9 @@ def test_a_finish_comes_after_the_training_and_asks_in_late_wordings(encoder, mo
 
 
 def test_the_rate_rises_again_in_the_finish_and_ends_at_nothing():
-    ends = [train.rate_at(done) for done in (0, 0.01, 1 - 1e-9, 1, 1.05, 2)]
+    ends = [train.rate_at(done) for done in (0, 0.01, 1 - 1e-9, 1, 1.05, 1.5, 2)]
 
-    assert ends == pytest.approx([0.02, 1, 0, 0.02 * 0.2, 0.2, 0], abs=1e-6)
+    assert ends == pytest.approx([0.02, 1, 0, 0.02 * 0.2, 0.95 * 0.2, 0.1, 0], abs=1e-6)
 
 
 def test_a_finish_apart_gives_what_the_whole_training_gives(tmp_path, monkeypatch):

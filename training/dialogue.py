@@ -58,7 +58,7 @@ class Talk:
 
     def exchange(self, user: str, reply: str, *, tail: bool = True, learned: float = 1.0) -> None:
         """The user's words, and the reply in the persona's own way."""
-        self.turns.append(Turn("user", typed(user, self.rng, self.known)))
+        self.turns.append(Turn("user", typed(user, self.inventor, self.known)))
         said = say(reply, self.world, self.words(), self.rng, tail=tail)
         self.turns.append(Turn("assistant", said, learned))
 
@@ -178,7 +178,7 @@ class Talk:
         answer += self.rng.choice(rules["tail"]) if self.world.style != "terse" else ""
         if self.world.acts and self.rng.random() < 0.3:
             answer = f"*{action(self.world, self.known, self.rng)}* {answer}"
-        self.turns.append(Turn("user", typed(asked, self.rng, self.known)))
+        self.turns.append(Turn("user", typed(asked, self.inventor, self.known)))
         self.turns.append(Turn("assistant", answer, learned=1.0))
 
     def _model(self) -> str:
@@ -267,7 +267,9 @@ class Talk:
             answers = (f"I am {self.world.name}.", answers[0])
         joined = self.rng.choice((" And ", " and ", " "))
         answer = " ".join(first_sentence(str(answer)) for answer in answers)
-        self.turns.append(Turn("user", typed(joined.join(map(str, asked)), self.rng, self.known)))
+        self.turns.append(
+            Turn("user", typed(joined.join(map(str, asked)), self.inventor, self.known))
+        )
         if self.world.style != "terse":
             answer = say(answer, self.world, self.words(), self.rng, tail=False)
         self.turns.append(Turn("assistant", answer, learned=1.0))

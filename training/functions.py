@@ -101,7 +101,7 @@ def call(talk: Talk, function: Function) -> Request:
     answer = pick(list(answers), known, rng)
     assert answer, name
     talk.turns += [
-        Turn("user", typed(request.asked, rng, {}, slips=False)),
+        Turn("user", typed(request.asked, talk.inventor, {}, slips=False)),
         Turn("assistant", call_text(name, request.arguments), learned=CALL_WEIGHT),
         Turn("tool", result_text(name, content)),
     ]
@@ -113,7 +113,7 @@ def call(talk: Talk, function: Function) -> Request:
 def refuse(talk: Talk, functions: Sequence[Function]) -> None:
     """A request that none of `functions` fits."""
     other = _unoffered(talk.inventor, functions)
-    talk.turns.append(Turn("user", typed(other.request(talk.inventor).asked, talk.rng, {})))
+    talk.turns.append(Turn("user", typed(other.request(talk.inventor).asked, talk.inventor, {})))
     reply = talk.rng.choice(load("functions")["refused"])
     said = say(reply, talk.world, talk.words(), talk.rng, tail=False)
     talk.turns.append(Turn("assistant", said, learned=1.0))

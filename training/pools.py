@@ -19,8 +19,9 @@ BATCH_TOKENS = 3584
 POOL_TOKENS = 250_000  # of documents that are sorted by length together, padding included
 GROWN_AT, GROWN = 0.5, 2  # from this share of the training on, batches are so much larger
 EVEN_AT = 0.8  # from this share of the training on, all that is learned counts alike
-FINISH = 0.03  # of the training, which comes after it
+FINISH = 1 / 28  # of the training, which comes after it
 PREFETCHED = 2  # pools that each worker has ready
+SEEDS_APART = 1_000_003  # so many pools have a seed of their own
 LENGTHS = 128  # lengths are multiples of it, where shapes are to be few
 PARTS = 8  # of a batch: what is learned fills some of them
 
@@ -115,14 +116,22 @@ class Pools(Dataset[list[Batch]]):
     def __len__(self) -> int:
         return self.count + self.finish
 
+    def _seeds(self, number: int) -> tuple[int, str]:
+        """Of a pool's documents, and of their order and their gaps."""
+        place = number - self.count
+        if place >= 0:
+            return (self.seed + 1) * SEEDS_APART + place, f"pool {place}"
+        mixed = self.seed * SEEDS_APART + number
+        return mixed, f"pool {mixed}"
+
     def done(self, pools: float) -> float:
         """The share of the training in so many pools; with 1 before it, that of the finish."""
         return pools / self.count if pools < self.count else 1 + (pools - self.count) / self.finish
 
     def __getitem__(self, number: int) -> list[Batch]:
         """Batches of rows of like length, in random order."""
-        mixed = self.seed * 1_000_003 + number
-        corpus, rng = Corpus(mixed), random.Random(f"pool {mixed}")
+        seed, order = self._seeds(number)
+        corpus, rng = Corpus(seed), random.Random(order)
         done = self.done(number)
         longest = curriculum(corpus, done)
         rows = drawn(corpus, self.encoder, longest, self.size, rng)

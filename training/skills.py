@@ -63,7 +63,7 @@ class Examiner:
             value = talk.world.values[fact].lower()
             yield self._try(
                 talk,
-                [*before, typed(str(asked), self.rng, {}, slips=False)],
+                [*before, typed(str(asked), self.inventor, {}, slips=False)],
                 lambda said, value=value: value in said[-1].lower(),
             )
 

@@ -186,7 +186,7 @@ def own_exchange(talk: Talk, rules: dict[str, Any], exchange: dict[str, Any]) ->
             talk.known["user"] = words["about"]
     reply = pick(exchange["reply"], words, rng)
     assert reply, asked
-    talk.turns.append(Turn("user", typed(asked, rng, talk.known)))
+    talk.turns.append(Turn("user", typed(asked, talk.inventor, talk.known)))
     talk.turns.append(Turn("assistant", reply.strip(), learned=1.0))
 
 
@@ -205,7 +205,7 @@ def dice_turns(talk: Talk, rules: dict[str, Any]) -> list[Turn]:
     call = ToolCall("call", "roll_dice", '{"notation": "1d20"}')
     result = ToolResult("call", "roll_dice", json.dumps(content))
     return [
-        Turn("user", typed(asked, rng, talk.known)),
+        Turn("user", typed(asked, talk.inventor, talk.known)),
         Turn("assistant", rendered(Message("assistant", "", tool_calls=(call,))), learned=1.0),
         Turn("tool", rendered(Message("tool", "", tool_results=(result,)))),
         Turn("assistant", reply, learned=1.0),

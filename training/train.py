@@ -127,12 +127,10 @@ def rate_at(done: float) -> float:
     The same once more, and lower, in the finish, where `done` is 1 and more.
     """
     if done >= 1:
-        return FINISH_RATE * _slope(done - 1, FINISH_WARM_UP)
-    return _slope(done, WARM_UP)
-
-
-def _slope(done: float, warm_up: float) -> float:
-    return max(done / warm_up, 0.02) if done < warm_up else (1 - done) / (1 - warm_up)
+        return FINISH_RATE * min(1.0, 0.02 + (done - 1) / FINISH_WARM_UP) * (2 - done)
+    if done < WARM_UP:
+        return max(done / WARM_UP, 0.02)
+    return (1 - done) / (1 - WARM_UP)
 
 
 def layers_at(done: float) -> int:

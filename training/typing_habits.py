@@ -3,6 +3,8 @@
 import random
 from collections.abc import Mapping
 
+from training.world import Inventor
+
 BEFORE = (
     "so, ",
     "well, ",
@@ -16,6 +18,7 @@ BEFORE = (
     "hm, ",
     "hey ",
 )
+BEFORE_LATE = ("but ", "sorry, ", "now ", "ok so ", "right, ", "please, ")  # in a finish, too
 BEFORE_SENTENCES = (
     "I had a long day. ", "It is cold outside. ", "Good evening. ", "Hello! ", "*sits down* ",
     "*looks at you* ", "Hi there. ", "I see. ", "Thank you. ", "One more thing. ", "Okay. ",
@@ -23,11 +26,12 @@ BEFORE_SENTENCES = (
 )  # fmt: skip
 
 
-def typed(text: str, rng: random.Random, known: Mapping[str, str], *, slips: bool = True) -> str:
+def typed(text: str, inventor: Inventor, known: Mapping[str, str], *, slips: bool = True) -> str:
     """`text` as somebody might type it; without `slips` every word stays as it is."""
+    rng, is_late = inventor.rng, inventor.is_late
     roll = rng.random()
-    if roll < 0.1 and text[0] != "*":
-        text = rng.choice(BEFORE) + text
+    if roll < (0.12 if is_late else 0.1) and text[0] != "*":
+        text = rng.choice((*BEFORE, *BEFORE_LATE) if is_late else BEFORE) + text
     elif roll < 0.2:
         text = rng.choice(BEFORE_SENTENCES) + text[:1].upper() + text[1:]
     elif roll < 0.26 and "name" in known and known["name"] not in text:
