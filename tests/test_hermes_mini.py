@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from training.answering import Speaker
 from training.evaluate import Evaluation, loops
 from training.skills import Examiner, is_filled, is_form
+from training.starters import starters
 from training.world import Inventor
 
 FOLDER = Path(__file__).parent.parent / "models" / "hermes-mini"
@@ -148,8 +149,14 @@ def test_it_recalls_what_the_user_told(evaluation, kind, share):
     assert evaluation.score(kind, told).share >= share
 
 
-def test_it_says_what_it_is_in_most_unseen_wordings(evaluation, exam):
-    assert evaluation.score("identity", islice(exam.identity(2), 88)).share >= 0.95
+def test_it_says_what_it_is_in_unseen_wordings(evaluation, exam):
+    assert evaluation.score("identity", islice(exam.identity(2), 88)).share >= 0.98
+
+
+def test_it_answers_most_questions_to_the_apps_personas(evaluation, exam):
+    asked = [one for slug in starters() for one in islice(exam.starters(slug), 7)]
+
+    assert evaluation.score("starters", asked).share >= 0.85
 
 
 def test_it_fills_most_forms(evaluation, exam):

@@ -223,6 +223,10 @@ def test_a_finish_apart_gives_what_the_whole_training_gives(tmp_path, monkeypatc
     whole.run()
 
     story = json.loads((tmp_path / "model" / train.STORY).read_text())
+    tokenizers = [
+        (tmp_path / name / "tokenizer_config.json").read_text() for name in ("model", "whole")
+    ]
+    assert tokenizers[0] == tokenizers[1]
     assert story["finish"]["tokens"] == apart.progress.tokens
     assert story["tokens"] + apart.progress.tokens == whole.progress.tokens
     for ours, theirs in zip(apart.model.parameters(), whole.model.parameters(), strict=True):

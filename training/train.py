@@ -338,6 +338,8 @@ def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out:
     copy.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.pad_token_id]
     copy.generation_config.pad_token_id = tokenizer.pad_token_id
     copy.save_pretrained(out)
+    for where_from in ("is_local", "local_files_only"):  # of one that was read from a folder
+        tokenizer.init_kwargs.pop(where_from, None)
     tokenizer.save_pretrained(out, save_jinja_files=False)
     size = sum(path.stat().st_size for path in out.iterdir())
     print(json.dumps({"saved": str(out), "bytes": size}), flush=True)
