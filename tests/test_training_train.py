@@ -154,19 +154,25 @@ class Stopped(Exception):
     """As if somebody had pulled the plug."""
 
 
-def test_a_training_that_was_stopped_goes_on_as_if_it_was_not(tmp_path, monkeypatch):
-    whole = Training(options(tmp_path))
-    whole.run()
+def stopped_at(number, monkeypatch, asked):
+    """A training that ends in front of a pool, and leaves what it had saved."""
 
     def stop(self, pool, pools, read=Training._read):
-        if self.progress.pool == 2:
+        if self.progress.pool == number:
             raise Stopped
         read(self, pool, pools)
 
     with monkeypatch.context() as patched:
         patched.setattr(Training, "_read", stop)
         with pytest.raises(Stopped):
-            Training(options(tmp_path)).run()
+            Training(asked).run()
+
+
+def test_a_training_that_was_stopped_goes_on_as_if_it_was_not(tmp_path, monkeypatch):
+    whole = Training(options(tmp_path))
+    whole.run()
+
+    stopped_at(2, monkeypatch, options(tmp_path))
     resumed = Training(options(tmp_path, resume=True, workers=1))
     assert resumed.progress.pool == 2
     resumed.run()
@@ -238,15 +244,7 @@ def test_a_finish_that_was_stopped_goes_on(tmp_path, monkeypatch):
     whole = Training(options(tmp_path))
     whole.run()
 
-    def stop(self, pool, pools, read=Training._read):
-        if self.progress.pool == 4:
-            raise Stopped
-        read(self, pool, pools)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Training, "_read", stop)
-        with pytest.raises(Stopped):
-            Training(options(tmp_path)).run()
+    stopped_at(4, monkeypatch, options(tmp_path))
     resumed = Training(options(tmp_path, resume=True))
     resumed.run()
 

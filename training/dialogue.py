@@ -168,8 +168,9 @@ class Talk:
         rules, known = load("identity"), dict(self.known)
         kinds = ("other", "denied") if self.rng.random() < OTHER_SHARE else ("user", "reply")
         model = self._model() if kinds[0] == "other" else ""
-        late = rules["late"] if self.inventor.is_late and kinds[0] == "user" else []
-        asked = pick(rules[kinds[0]] + late, {**known, "model": model}, self.rng)
+        late = rules["late"] if kinds[0] == "user" else []
+        wordings = self.inventor.wordings(rules[kinds[0]], late)
+        asked = pick(wordings, {**known, "model": model}, self.rng)
         assert asked
         if model and model in asked:
             known["model"] = model

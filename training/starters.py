@@ -176,8 +176,7 @@ def own_exchange(talk: Talk, rules: dict[str, Any], exchange: dict[str, Any]) ->
         **topic, "topicname": talk.inventor.first_name(),
         "a_topicthing": talk.inventor.article_thing(),
     }  # fmt: skip
-    late = exchange.get("late", []) if talk.inventor.is_late else []
-    asked = pick(exchange["user"] + late, words, rng)
+    asked = pick(talk.inventor.wordings(exchange["user"], exchange.get("late", [])), words, rng)
     assert asked
     used = [key for key in ("topic", "topicname", "a_topicthing") if words[key] in asked]
     if used:

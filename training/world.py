@@ -61,6 +61,10 @@ class Inventor:
         self.split = split
         self.is_late = False
 
+    def wordings(self, usual: list[str], late: list[str]) -> list[str]:
+        """What may be asked now, of templates that always may and those of a finish."""
+        return usual + late if self.is_late else usual
+
     def word(self, list_name: str) -> str:
         """A word of words.yaml, whatever the split."""
         return self.rng.choice(words(list_name))
