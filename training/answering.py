@@ -1,9 +1,9 @@
 """Talking to a model without the app: many conversations at once, greedy or sampled."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from transformers import (
@@ -15,10 +15,14 @@ from transformers import (
 
 from hermes_ui.params import SamplingParams
 from training.dialogue import Turn
+from training.prefixes import Prefixes
 from training.tokenizer import Encoder
 
 MAX_TOKENS = 160
-ROWS = 48  # conversations in one batch
+ROWS = 48  # conversations that are answered together
+READ_ROWS = 8  # of those that are read before: more at once no longer fit a CPU's cache
+READ_TOKENS = 32  # fewer are read with the rest
+T = TypeVar("T")
 GREEDY = SamplingParams(temperature=0, repetition_penalty=1)
 
 
@@ -38,6 +42,7 @@ class Speaker:
         self.model = model
         self.tokenizer = tokenizer
         self.encoder = Encoder(tokenizer)
+        self.prefixes = Prefixes(self.encoder.end)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -53,12 +58,11 @@ class Speaker:
         """The assistant's next turn of each."""
         torch.manual_seed(seed)
         rows = [self.prompt(turns) for turns in conversations]
+        self._read(rows)
         order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
         said: dict[int, Reply] = {}
-        for start in range(0, len(order), ROWS):
-            batch = order[start : start + ROWS]
-            replies = self._batch([rows[row] for row in batch], knobs)
-            said.update(zip(batch, replies, strict=True))
+        for some in _in_parts(order, ROWS):
+            said.update(zip(some, self._say([rows[row] for row in some], knobs), strict=True))
         return [said[row] for row in range(len(rows))]
 
     def answer(self, turns: Sequence[Turn]) -> str:
@@ -71,21 +75,42 @@ class Speaker:
         return [*ids, self.encoder.start, *self.encoder.text("assistant\n")]
 
     @torch.inference_mode()
-    def _batch(self, rows: list[list[int]], knobs: SamplingParams) -> list[Reply]:
-        longest = max(map(len, rows))
-        pad, end = self.encoder.pad, self.encoder.end
-        ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
-        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    def _read(self, rows: Sequence[Sequence[int]]) -> None:
+        """Read what is long and new in `rows`, up to where their last turn ends."""
+        closed = sorted({tuple(self.prefixes.closed(row)) for row in rows})
+        left = {ids: len(ids) - self.prefixes.known(ids) for ids in closed}
+        long = sorted((ids for ids in closed if left[ids] > READ_TOKENS), key=left.__getitem__)
+        for some in _in_parts(long, READ_ROWS):
+            batch = self.prefixes.batch(some, self.model, self.encoder.pad)
+            positions = (batch.mask.cumsum(-1) - 1).clamp(min=0)
+            new_ids, places = (each[:, batch.width :] for each in (batch.ids, positions))
+            self.model.model(new_ids, batch.mask, places, batch.cache)
+            for number, ids in enumerate(some):
+                self.prefixes.keep(ids, batch.read(number))
+
+    @torch.inference_mode()
+    def _say(self, rows: Sequence[Sequence[int]], knobs: SamplingParams) -> list[Reply]:
+        pad = self.encoder.pad
+        batch = self.prefixes.batch(rows, self.model, pad, room=MAX_TOKENS)
         drawn = ("temperature", "top_k", "top_p", "min_p") if knobs.temperature else ()
         how = {name: getattr(knobs, name) for name in (*drawn, "repetition_penalty")}
-        device = self.model.device
         out = self.model.generate(
-            ids.to(device), attention_mask=mask.to(device), do_sample=knobs.temperature > 0,
-            max_new_tokens=MAX_TOKENS, eos_token_id=[end, pad], pad_token_id=pad, **how,
+            batch.ids, attention_mask=batch.mask, past_key_values=batch.cache,
+            do_sample=knobs.temperature > 0, max_new_tokens=MAX_TOKENS,
+            eos_token_id=[self.encoder.end, pad], pad_token_id=pad, disable_compile=True,
+            **how,
         )  # fmt: skip
-        return [self._reply(row[longest:].tolist()) for row in out]
+        replies = [self._reply(row) for row in out[:, batch.ids.shape[1] :].tolist()]
+        for number, (ids, reply) in enumerate(zip(rows, replies, strict=True)):
+            if reply.is_ended:  # else its last token was not read
+                self.prefixes.keep([*ids, *reply.ids], batch.read(number, len(reply.ids)))
+        return replies
 
     def _reply(self, ids: list[int]) -> Reply:
         ends = [ids.index(each) for each in (self.encoder.end, self.encoder.pad) if each in ids]
         said = ids[: min(ends)] if ends else ids
         return Reply(self.tokenizer.decode(said), tuple(said), bool(ends))
+
+
+def _in_parts(every: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (every[start : start + size] for start in range(0, len(every), size))
