@@ -72,7 +72,7 @@ class Speaker:
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """Ids with BOS, the assistant's turn open at the end."""
         ids, _, _ = self.encoder.document(turns)
-        return [*ids, self.encoder.start, *self.encoder.text("assistant\n")]
+        return [*ids, *self.encoder.opening("assistant")]
 
     @torch.inference_mode()
     def _read(self, rows: Sequence[Sequence[int]]) -> None:

@@ -101,21 +101,30 @@ class Encoder:
             tokenizer.convert_tokens_to_ids(name) for name in SPECIAL
         )
         self._newline = self.text("\n")
+        self._roles: dict[str, list[int]] = {}  # what opens a turn
 
     def text(self, text: str) -> list[int]:
         return list(self._backend.encode(text, add_special_tokens=False).ids)
 
+    def opening(self, role: str) -> list[int]:
+        """What a turn begins with."""
+        if role not in self._roles:
+            self._roles[role] = [self.start, *self.text(f"{role}\n")]
+        return self._roles[role]
+
     def document(self, turns: Iterable[Turn]) -> tuple[list[int], list[float], list[int]]:
         """Ids with BOS, how much each is learned, and where turns begin."""
         ids, learned, borders = [self.bos], [0.0], []
-        for turn in turns:
+        turns = [*turns]
+        texts = [f"{turn.text}\n" if turn.role == "list" else turn.text for turn in turns]
+        every = self._backend.encode_batch(texts, add_special_tokens=False)
+        for turn, encoded in zip(turns, every, strict=True):
             borders.append(len(ids))
             if turn.role == "list":
-                before, after = [], [*self.text(turn.text + "\n")]
+                before, after = [], encoded.ids
                 marks = [turn.learned] * len(after)
             else:
-                encoded = self._backend.encode(turn.text, add_special_tokens=False)
-                before = [self.start, *self.text(f"{turn.role}\n")]
+                before = self.opening(turn.role)
                 after = [*encoded.ids, self.end]
                 marks = [turn.learned] * len(after)
                 if turn.role == "system":
