@@ -4,19 +4,18 @@ No number depends on where it lies: each is computed in the same operations, whi
 may contract, and with PyTorch's rounding after each.
 """
 
-import functools
 from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, cfunc, njit, types
+from numba import njit
 from torch import Tensor, nn
 from transformers.activations import SiLUActivation
 
 from hermes_ui.generation import openmp
 from hermes_ui.generation.invariance import Uncut
-from hermes_ui.generation.openmp import ENDLESS, Program, Record, pointer
-from hermes_ui.generation.vectors import power_of_two
+from hermes_ui.generation.openmp import Program, Record, compiled, floats, integers
+from hermes_ui.generation.vectors import LOG2_E, power_of_two
 
 PART = 512  # numbers that one task works out
 # `step` lies from one row of what is read to the next; of results there is nothing between rows.
@@ -24,7 +23,7 @@ GATE = Record("rows width step gate up result")
 TURN = Record("rows heads dim step x cos sin")
 SUM = Record("count total more")
 SPLIT = Record("rows width count x places rest picked")
-ZERO, ONE, LOG2_E = np.float32(0), np.float32(1), np.float32(1.4426950408889634)
+ZERO, ONE = np.float32(0), np.float32(1)
 
 
 @njit(error_model="numpy")
@@ -32,31 +31,22 @@ def _silu(x: Any) -> Any:
     return x / (ONE + power_of_two(-x * LOG2_E))
 
 
-@functools.cache
-def _gating() -> Any:
-    """Works out the call at an address, in each of some threads; `up` may be none, 0."""
-    (thread_number, thread_count), record = openmp.numbers(), GATE.dtype
-
-    @cfunc(types.void(types.voidptr))
-    def part(data: Any) -> None:
-        call = carray(data, (1,), record)[0]
-        gates = carray(pointer(call.gate), (ENDLESS,), np.float32)
-        ups = carray(pointer(call.up), (ENDLESS,), np.float32)
-        result = carray(pointer(call.result), (ENDLESS,), np.float32)
-        parts = (call.width + PART - 1) // PART
-        for task in range(thread_number(), call.rows * parts, thread_count()):
-            row, first = task // parts, task % parts * PART
-            count = min(PART, call.width - first)
-            gate = gates[row * call.step + first :][:count]
-            own = result[row * call.width + first :][:count]
+@compiled(GATE)
+def _gating(call: Any, thread: int, threads: int) -> None:
+    """SiLU of the gates; times `up`, which may be none, 0."""
+    gates, ups, result = floats(call.gate), floats(call.up), floats(call.result)
+    parts = (call.width + PART - 1) // PART
+    for task in range(thread, call.rows * parts, threads):
+        row, first = task // parts, task % parts * PART
+        count = min(PART, call.width - first)
+        gate = gates[row * call.step + first :][:count]
+        own = result[row * call.width + first :][:count]
+        for i in range(count):
+            own[i] = _silu(gate[i])
+        if call.up:
+            up = ups[row * call.step + first :][:count]
             for i in range(count):
-                own[i] = _silu(gate[i])
-            if call.up:
-                up = ups[row * call.step + first :][:count]
-                for i in range(count):
-                    own[i] *= up[i]
-
-    return part
+                own[i] *= up[i]
 
 
 class RowSiLU(nn.Module):
@@ -70,25 +60,25 @@ class RowSiLU(nn.Module):
         result = torch.empty_like(x)
         count = x.numel()
         call = GATE.pack(1, count, count, x.data_ptr(), 0, result.data_ptr())
-        openmp.run(_gating(), call, openmp.team(-(-count // PART)))
+        openmp.run(_gating, call, openmp.team(-(-count // PART)))
         return result
 
 
 def add_gate(program: Program, gate: Tensor, up: Tensor, result: Tensor) -> None:
     """Let `program` write SiLU(gate) · up of what these (rows, width) then hold to `result`."""
     call = GATE.pack(*gate.shape, gate.stride(0), *(each.data_ptr() for each in (gate, up, result)))
-    program.add(_gating(), call)
+    program.add(_gating, call)
 
 
 def add_turn(program: Program, x: Tensor, cos: Tensor, sin: Tensor) -> None:
     """Let `program` turn the halves of heads (rows, heads, dim) by angles (rows, dim). In place."""
     where = (each.data_ptr() for each in (x, cos, sin))
-    program.add(_turning(), TURN.pack(*x.shape, x.stride(0), *where))
+    program.add(_turning, TURN.pack(*x.shape, x.stride(0), *where))
 
 
 def add_sum(program: Program, total: Tensor, more: Tensor) -> None:
     """Let `program` add to `total` what `more` then holds; both contiguous."""
-    program.add(_adding(), SUM.pack(total.numel(), total.data_ptr(), more.data_ptr()))
+    program.add(_adding, SUM.pack(total.numel(), total.data_ptr(), more.data_ptr()))
 
 
 def add_split(program: Program, x: Tensor, places: Tensor, rest: Tensor, picked: Tensor) -> None:
@@ -97,70 +87,44 @@ def add_split(program: Program, x: Tensor, places: Tensor, rest: Tensor, picked:
     Where they were in `rest` are zeros. `places` are their numbers, int64.
     """
     where = (each.data_ptr() for each in (x, places, rest, picked))
-    program.add(_splitting(), SPLIT.pack(*x.shape, len(places), *where))
+    program.add(_splitting, SPLIT.pack(*x.shape, len(places), *where))
 
 
-@functools.cache
-def _turning() -> Any:
+@compiled(TURN)
+def _turning(call: Any, thread: int, threads: int) -> None:
     """As `apply_rotary_pos_emb` of transformers, a head a task."""
-    (thread_number, thread_count), record = openmp.numbers(), TURN.dtype
-
-    @cfunc(types.void(types.voidptr))
-    def part(data: Any) -> None:
-        call = carray(data, (1,), record)[0]
-        numbers = carray(pointer(call.x), (ENDLESS,), np.float32)
-        cosines = carray(pointer(call.cos), (ENDLESS,), np.float32)
-        sines = carray(pointer(call.sin), (ENDLESS,), np.float32)
-        dim, half = call.dim, call.dim // 2
-        for task in range(thread_number(), call.rows * call.heads, thread_count()):
-            row, head = task // call.heads, task % call.heads
-            x = numbers[row * call.step + head * dim :][:dim]
-            cos, sin = cosines[row * dim :][:dim], sines[row * dim :][:dim]
-            for i in range(half):
-                first, second = x[i], x[half + i]
-                x[i] = first * cos[i] + -second * sin[i]
-                x[half + i] = second * cos[half + i] + first * sin[half + i]
-
-    return part
+    numbers, cosines, sines = floats(call.x), floats(call.cos), floats(call.sin)
+    dim, half = call.dim, call.dim // 2
+    for task in range(thread, call.rows * call.heads, threads):
+        row, head = task // call.heads, task % call.heads
+        x = numbers[row * call.step + head * dim :][:dim]
+        cos, sin = cosines[row * dim :][:dim], sines[row * dim :][:dim]
+        for i in range(half):
+            first, second = x[i], x[half + i]
+            x[i] = first * cos[i] + -second * sin[i]
+            x[half + i] = second * cos[half + i] + first * sin[half + i]
 
 
-@functools.cache
-def _adding() -> Any:
-    (thread_number, thread_count), record = openmp.numbers(), SUM.dtype
-
-    @cfunc(types.void(types.voidptr))
-    def part(data: Any) -> None:
-        call = carray(data, (1,), record)[0]
-        total = carray(pointer(call.total), (call.count,), np.float32)
-        more = carray(pointer(call.more), (call.count,), np.float32)
-        parts = (call.count + PART - 1) // PART
-        for task in range(thread_number(), parts, thread_count()):
-            for i in range(task * PART, min(task * PART + PART, call.count)):
-                total[i] += more[i]
-
-    return part
+@compiled(SUM)
+def _adding(call: Any, thread: int, threads: int) -> None:
+    total, more = floats(call.total), floats(call.more)
+    parts = (call.count + PART - 1) // PART
+    for task in range(thread, parts, threads):
+        for i in range(task * PART, min(task * PART + PART, call.count)):
+            total[i] += more[i]
 
 
-@functools.cache
-def _splitting() -> Any:
-    (thread_number, thread_count), record = openmp.numbers(), SPLIT.dtype
-
-    @cfunc(types.void(types.voidptr))
-    def part(data: Any) -> None:
-        call = carray(data, (1,), record)[0]
-        numbers = carray(pointer(call.x), (ENDLESS,), np.float32)
-        rests = carray(pointer(call.rest), (ENDLESS,), np.float32)
-        picked = carray(pointer(call.picked), (ENDLESS,), np.float32)
-        places = carray(pointer(call.places), (call.count,), np.int64)
-        for row in range(thread_number(), call.rows, thread_count()):
-            x = numbers[row * call.width :][: call.width]
-            rest = rests[row * call.width :][: call.width]
-            rest[:] = x
-            for i in range(call.count):
-                picked[row * call.count + i] = x[places[i]]
-                rest[places[i]] = ZERO
-
-    return part
+@compiled(SPLIT)
+def _splitting(call: Any, thread: int, threads: int) -> None:
+    numbers, rests, picked = floats(call.x), floats(call.rest), floats(call.picked)
+    places = integers(call.places)
+    for row in range(thread, call.rows, threads):
+        x = numbers[row * call.width :][: call.width]
+        rest = rests[row * call.width :][: call.width]
+        rest[:] = x
+        for i in range(call.count):
+            picked[row * call.count + i] = x[places[i]]
+            rest[places[i]] = ZERO
 
 
 def replace_silu(model: nn.Module) -> None:

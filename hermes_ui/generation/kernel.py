@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, cfunc, njit, types
+from numba import carray, njit
 from torch import Tensor, nn
 
 from hermes_ui.generation import openmp, vectors
@@ -24,8 +24,18 @@ from hermes_ui.generation.elementwise import replace_silu
 from hermes_ui.generation.invariance import rounded
 from hermes_ui.generation.kernel_sums import NARROW, adding
 from hermes_ui.generation.norms import replace_norms
-from hermes_ui.generation.openmp import ENDLESS, FAST, Program, Record, pointer
-from hermes_ui.generation.vectors import as_bits, from_order, in_order, power_of_two
+from hermes_ui.generation.openmp import (
+    ENDLESS,
+    FAST,
+    Compiled,
+    Program,
+    Record,
+    compiled,
+    floats,
+    integers,
+    pointer,
+)
+from hermes_ui.generation.vectors import LOG2_E, as_bits, from_order, in_order, power_of_two
 
 QUERIES = 8  # of a request that are answered together, at most
 # What a layer's call is told: sizes, strides of the query in numbers, and addresses.
@@ -48,7 +58,6 @@ ZERO, ONE, NO_NUMBER = np.float32(0), np.float32(1), np.float32(np.nan)
 LEAST = np.int32(-(2**31))
 KEPT_MOST = np.uint32(0x7F7F0000)  # the bits of bfloat16's largest number, as a float32
 ENDLESS_BITS, ODD_BITS = np.uint32(0x7F800000), np.uint16(0x7FC0)  # of infinity; of no number
-LOG2_E = np.float32(1.4426950408889634)
 
 
 def is_available(width: int) -> bool:
@@ -147,8 +156,7 @@ def _answer(call: Any, run: Any, head: Any, scratch: Any, add: Any) -> None:
     """A run of queries of one request, for one head of keys."""
     dim, longest, rows = call.dim, call.longest, call.groups * run.count
     end = len(_table(call, run)) * call.page_tokens
-    query = carray(pointer(call.query), (ENDLESS,), np.float32)
-    result = carray(pointer(call.result), (ENDLESS,), np.float32)
+    query, result = floats(call.query), floats(call.result)
     queries, results = scratch[: rows * dim], scratch[rows * dim : 2 * rows * dim]
     scores = scratch[2 * rows * dim :]
     results[:] = ZERO
@@ -179,51 +187,37 @@ def _kept(number: Any) -> Any:
     return np.uint16((size | (bits & np.uint32(0x80000000))) >> np.uint32(16))
 
 
-@functools.cache
-def writing() -> Any:
-    """Writes the keys and values of the call at an address, in each of some threads."""
-    (thread_number, thread_count), record = openmp.numbers(), WRITING.dtype
-
-    @cfunc(types.void(types.voidptr))
-    def part(data: Any) -> None:
-        call = carray(data, (1,), record)[0]
-        key = carray(pointer(call.key), (ENDLESS,), np.float32)
-        value = carray(pointer(call.value), (ENDLESS,), np.float32)
-        places = carray(pointer(call.places), (call.tokens,), np.int64)
-        cache = carray(pointer(call.cache), (ENDLESS,), np.uint16)
-        size, dim = call.page_tokens, call.dim
-        for token in range(thread_number(), call.tokens, thread_count()):
-            page, slot = places[token] // size, places[token] % size
-            for head in range(call.kv_heads):
-                keys = (head * call.pages + page) * size * dim
-                values = keys + call.kv_heads * call.pages * size * dim + slot * dim
-                of_key = head * call.key_head + token * call.key_token
-                of_value = head * call.value_head + token * call.value_token
-                for i in range(dim):
-                    cache[keys + i * size + slot] = _kept(key[of_key + i])
-                    cache[values + i] = _kept(value[of_value + i])
-
-    return part
+@compiled(WRITING)
+def writing(call: Any, thread: int, threads: int) -> None:
+    """Writes keys and values to the cache."""
+    key, value, places = floats(call.key), floats(call.value), integers(call.places)
+    cache = carray(pointer(call.cache), (ENDLESS,), np.uint16)
+    size, dim = call.page_tokens, call.dim
+    for token in range(thread, call.tokens, threads):
+        page, slot = places[token] // size, places[token] % size
+        for head in range(call.kv_heads):
+            keys = (head * call.pages + page) * size * dim
+            values = keys + call.kv_heads * call.pages * size * dim + slot * dim
+            of_key = head * call.key_head + token * call.key_token
+            of_value = head * call.value_head + token * call.value_token
+            for i in range(dim):
+                cache[keys + i * size + slot] = _kept(key[of_key + i])
+                cache[values + i] = _kept(value[of_value + i])
 
 
 @functools.cache
-def answering() -> Any:
-    """Answers the call at an address, in each of some threads. Compiles for seconds, once."""
-    (thread_number, thread_count), record = openmp.numbers(), ANSWERING.dtype
+def answering() -> Compiled:
+    """Answers all runs of queries. Compiles for seconds, once."""
     add = adding(vectors.width() // 2 or NARROW)  # two vectors of numbers
 
-    @cfunc(types.void(types.voidptr))
-    def part(data: Any) -> None:
+    def part(call: Any, thread: int, threads: int) -> None:
         """This thread's share: of all heads of all runs, every one that it comes to in turn."""
-        call = carray(data, (1,), record)[0]
         runs = carray(pointer(call.plan), (call.runs,), RUN)
-        number, count = thread_number(), thread_count()
-        scratch = carray(pointer(call.scratch), (count * call.room,), np.float32)
-        own = scratch[number * call.room : (number + 1) * call.room]
-        for task in range(number, call.runs * call.kv_heads, count):
+        own = floats(call.scratch)[thread * call.room : (thread + 1) * call.room]
+        for task in range(thread, call.runs * call.kv_heads, threads):
             _answer(call, runs[task // call.kv_heads], task % call.kv_heads, own, add)
 
-    return part
+    return Compiled(part, ANSWERING)
 
 
 class KernelStep(Step):
@@ -238,7 +232,6 @@ class KernelStep(Step):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        answering()
         self._runs: list[tuple[int, int, int, int]] = []
         self._tables: list[Tensor] = []  # kept until the step is over
         self._longest = 0
@@ -257,7 +250,7 @@ class KernelStep(Step):
         """See `Step.write`; padding is not written at all."""
         key, value = (each if each.stride(-1) == 1 else each.contiguous() for each in (key, value))
         call = _write_call(self._of(layer), key, value, self.tokens)
-        openmp.run(writing(), WRITING.pack(*call, self.places), openmp.team(self.tokens))
+        openmp.run(writing, WRITING.pack(*call, self.places), openmp.team(self.tokens))
 
     @property
     def places(self) -> int:
@@ -325,7 +318,7 @@ class Calls:
         written = _write_call(self._cache[layer], key, value, self._tokens)
         self._writing[layer] = (*written, 0)
         self._answering[layer] = (*_answer_call(self._cache[layer], query, result), *[0] * 5, scale)
-        program.add(writing(), self._writing[layer : layer + 1])
+        program.add(writing, self._writing[layer : layer + 1])
         program.add(answering(), self._answering[layer : layer + 1])
         self._shape = query.shape[1], query.shape[3]
 

@@ -3,16 +3,15 @@
 Each number is added up in the order of the inputs, whatever other rows there are.
 """
 
-import functools
 from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, cfunc, njit, types
+from numba import njit
 from torch import Tensor
 
 from hermes_ui.generation import openmp
-from hermes_ui.generation.openmp import ENDLESS, FAST, Program, Record, pointer
+from hermes_ui.generation.openmp import FAST, Program, Record, compiled, floats
 
 OUTPUTS = 512  # that are worked out together, so that their sums stay in the nearest cache
 CALL = Record("rows inputs outputs x columns result")
@@ -33,12 +32,12 @@ class Loud:
         rows, outputs = rows.contiguous(), self._columns.shape[1]
         result = torch.empty(len(rows), outputs)
         team = openmp.team(len(rows) * -(-outputs // OUTPUTS))
-        openmp.run(_compiled(), self._call(rows, result), team)
+        openmp.run(_products, self._call(rows, result), team)
         return result
 
     def add_to(self, program: Program, rows: Tensor, result: Tensor) -> None:
         """Let `program` write the product of what `rows` then hold to `result`."""
-        program.add(_compiled(), self._call(rows, result))
+        program.add(_products, self._call(rows, result))
 
     def _call(self, rows: Tensor, result: Tensor) -> bytes:
         where = (each.data_ptr() for each in (rows, self._columns, result))
@@ -51,25 +50,15 @@ def _add(factor: Any, column: Any, result: Any) -> None:
         result[i] += factor * column[i]
 
 
-@functools.cache
-def _compiled() -> Any:
-    """Works out the call at an address, in each of some threads."""
-    (thread_number, thread_count), record = openmp.numbers(), CALL.dtype
-
-    @cfunc(types.void(types.voidptr))
-    def part(data: Any) -> None:
-        call = carray(data, (1,), record)[0]
-        x = carray(pointer(call.x), (ENDLESS,), np.float32)
-        columns = carray(pointer(call.columns), (ENDLESS,), np.float32)
-        result = carray(pointer(call.result), (ENDLESS,), np.float32)
-        parts = (call.outputs + OUTPUTS - 1) // OUTPUTS
-        for task in range(thread_number(), call.rows * parts, thread_count()):
-            row, first = task // parts, task % parts * OUTPUTS
-            last = min(first + OUTPUTS, call.outputs)
-            own = result[row * call.outputs + first : row * call.outputs + last]
-            own[:] = np.float32(0)
-            for i in range(call.inputs):
-                column = columns[i * call.outputs + first : i * call.outputs + last]
-                _add(x[row * call.inputs + i], column, own)
-
-    return part
+@compiled(CALL)
+def _products(call: Any, thread: int, threads: int) -> None:
+    x, columns, result = floats(call.x), floats(call.columns), floats(call.result)
+    parts = (call.outputs + OUTPUTS - 1) // OUTPUTS
+    for task in range(thread, call.rows * parts, threads):
+        row, first = task // parts, task % parts * OUTPUTS
+        last = min(first + OUTPUTS, call.outputs)
+        own = result[row * call.outputs + first : row * call.outputs + last]
+        own[:] = np.float32(0)
+        for i in range(call.inputs):
+            column = columns[i * call.outputs + first : i * call.outputs + last]
+            _add(x[row * call.inputs + i], column, own)

@@ -1,16 +1,15 @@
 """RMS norms on CPUs in one pass over each row, compiled by numba, where PyTorch takes six."""
 
-import functools
 import inspect
 from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, cfunc, njit, types
+from numba import njit
 from torch import Tensor, nn
 
 from hermes_ui.generation import openmp
-from hermes_ui.generation.openmp import ENDLESS, FAST, Program, Record, pointer
+from hermes_ui.generation.openmp import FAST, Program, Record, compiled, floats
 
 CALL = Record("rows width x weight result", "eps")
 ALIKE = 1e-5  # of a row's largest number, by which ours may be off
@@ -28,22 +27,13 @@ def _norm(x: Any, weight: Any, eps: Any, result: Any) -> None:
         result[i] = x[i] * size * weight[i]
 
 
-@functools.cache
-def _compiled() -> Any:
-    """Norms the rows of the call at an address, in each of some threads."""
-    (thread_number, thread_count), record = openmp.numbers(), CALL.dtype
-
-    @cfunc(types.void(types.voidptr))
-    def part(data: Any) -> None:
-        call = carray(data, (1,), record)[0]
-        x = carray(pointer(call.x), (ENDLESS,), np.float32)
-        weight = carray(pointer(call.weight), (call.width,), np.float32)
-        result = carray(pointer(call.result), (ENDLESS,), np.float32)
-        for row in range(thread_number(), call.rows, thread_count()):
-            own = slice(row * call.width, (row + 1) * call.width)
-            _norm(x[own], weight, call.eps, result[own])
-
-    return part
+@compiled(CALL)
+def _norms(call: Any, thread: int, threads: int) -> None:
+    x, result = floats(call.x), floats(call.result)
+    weight = floats(call.weight)[: call.width]
+    for row in range(thread, call.rows, threads):
+        own = slice(row * call.width, (row + 1) * call.width)
+        _norm(x[own], weight, call.eps, result[own])
 
 
 class RowNorm(nn.Module):
@@ -66,12 +56,12 @@ class RowNorm(nn.Module):
             raise ValueError(f"no rows of {width} float32: {tuple(x.shape)}, {x.dtype}")
         x = x.contiguous()
         result = torch.empty_like(x)
-        openmp.run(_compiled(), self._call(x, result), openmp.team(x.numel() // width))
+        openmp.run(_norms, self._call(x, result), openmp.team(x.numel() // width))
         return result
 
     def add_to(self, program: Program, x: Tensor, result: Tensor) -> None:
         """Let `program` write the norm of what `x` (rows, width) then holds to `result`."""
-        program.add(_compiled(), self._call(x, result))
+        program.add(_norms, self._call(x, result))
 
     def _call(self, x: Tensor, result: Tensor) -> bytes:
         width = len(self.weight)

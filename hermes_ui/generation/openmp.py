@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import carray, cfunc, types
+from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
 FAST = {"contract", "reassoc", "nsz"}  # sums in vectors; what is no number stays none
@@ -44,11 +44,6 @@ def is_available() -> bool:
         return False
 
 
-def numbers() -> tuple[Callable[[], int], Callable[[], int]]:
-    """What tells compiled code its thread's number, and how many there are."""
-    return _library().omp_get_thread_num, _library().omp_get_num_threads
-
-
 def team(tasks: int) -> int:
     """How many threads to take for so many tasks: all of PyTorch's, or one.
 
@@ -73,8 +68,39 @@ class Record:
         self.pack = struct.Struct(f"={len(names)}q{len(others)}f").pack  # numpy takes longer
 
 
-def run(compiled: Any, call: bytes, threads: int) -> None:
-    """A compiled `cfunc` in so many threads, each of which is given the address of `call`."""
+class Compiled:
+    """A function as threads call it, compiled when it is first needed.
+
+    Args:
+        function: Takes a record of the call, this thread's number and how many there are.
+        record: How the call is laid out.
+    """
+
+    def __init__(self, function: Callable[[Any, int, int], None], record: Record) -> None:
+        self._function, self._record = function, record
+
+    @functools.cached_property
+    def address(self) -> int:
+        """Where it is in memory; takes the address of a call."""
+        number, count = _library().omp_get_thread_num, _library().omp_get_num_threads
+        function, kind = njit(error_model="numpy")(self._function), self._record.dtype
+
+        @cfunc(types.void(types.voidptr))
+        def part(data: Any) -> None:
+            function(carray(data, (1,), kind)[0], number(), count())
+
+        self._part = part  # else it would not stay there
+        address: int = part.address
+        return address
+
+
+def compiled(record: Record) -> Callable[[Callable[[Any, int, int], None]], Compiled]:
+    """Make a function `Compiled`."""
+    return lambda function: Compiled(function, record)
+
+
+def run(compiled: Compiled, call: bytes, threads: int) -> None:
+    """So many threads, each of which is given the address of `call`."""
     _library().GOMP_parallel(compiled.address, call, threads, 0)
 
 
@@ -85,8 +111,8 @@ class Program:
         self.threads = torch.get_num_threads()
         self._parts: list[_Calls | Callable[[], object]] = []
 
-    def add(self, compiled: Any, call: bytes | np.ndarray) -> None:
-        """Call a compiled `cfunc` next. What is in an array may change from run to run."""
+    def add(self, compiled: Compiled, call: bytes | np.ndarray) -> None:
+        """Call it next. What is in an array may change from run to run."""
         calls = self._parts[-1] if self._parts else None
         if not isinstance(calls, _Calls):
             calls = _Calls(self.threads)
@@ -111,7 +137,7 @@ class _Calls:
         self._where: list[tuple[int, int]] = []
         self._kept: list[Any] = []
 
-    def add(self, compiled: Any, call: bytes | np.ndarray) -> None:
+    def add(self, compiled: Compiled, call: bytes | np.ndarray) -> None:
         data = np.frombuffer(call, np.uint8) if isinstance(call, bytes) else call
         self._where.append((compiled.address, data.ctypes.data))
         self._kept.append(data)
@@ -130,19 +156,17 @@ CALLS = Record("count where")
 
 
 @functools.cache
-def _one_by_one() -> Any:
-    """Makes the calls at an address, in each of some threads."""
-    barrier, record = _library().GOMP_barrier, CALLS.dtype
+def _one_by_one() -> Compiled:
+    """Makes all calls of a list, each when no thread is left in the one before."""
+    barrier = _library().GOMP_barrier
 
-    @cfunc(types.void(types.voidptr))
-    def part(data: Any) -> None:
-        calls = carray(data, (1,), record)[0]
+    def part(calls: Any, _thread: int, _threads: int) -> None:
         where = carray(pointer(calls.where), (calls.count, 2), np.int64)
         for number in range(calls.count):
             _call(where[number, 0], where[number, 1])
             barrier()
 
-    return part
+    return Compiled(part, CALLS)
 
 
 @intrinsic
@@ -169,6 +193,18 @@ def pointer(typing: Any, address: Any) -> Any:
         return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
 
     return types.voidptr(types.int64), generate
+
+
+@njit
+def floats(address: Any) -> Any:
+    """The float32 at an address."""
+    return carray(pointer(address), (ENDLESS,), np.float32)
+
+
+@njit
+def integers(address: Any) -> Any:
+    """The int64 at an address."""
+    return carray(pointer(address), (ENDLESS,), np.int64)
 
 
 @intrinsic

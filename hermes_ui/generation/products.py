@@ -14,13 +14,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, cfunc, njit, types
+from numba import carray, njit, types
 from numba.extending import intrinsic
 from torch import Tensor
 
 from hermes_ui.generation import openmp, vectors
 from hermes_ui.generation.invariance import rounded
-from hermes_ui.generation.openmp import ENDLESS, FAST, Program, Record, pointer
+from hermes_ui.generation.openmp import (
+    ENDLESS,
+    FAST,
+    Compiled,
+    Program,
+    Record,
+    floats,
+    integers,
+    pointer,
+)
 from hermes_ui.generation.quantize import Take
 from hermes_ui.generation.vectors import LINE, MAGNITUDE, as_bits, as_float
 
@@ -238,9 +247,7 @@ def _multiplying(form: Format, rows: int, outputs: int) -> Any:
 
     @njit
     def multiply(call: Any, first: Any, row: Any, totals: Any) -> Any:
-        sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
-        scales = carray(pointer(call.scales), (call.outputs,), np.float32)
-        result = carray(pointer(call.result), (call.rows * call.outputs,), np.float32)
+        sizes, scales, result = floats(call.sizes), floats(call.scales), floats(call.result)
         last, near = min(first + OUTPUTS, call.outputs), NEAR // (rows * call.bytes)
         for start in range(row, call.rows - rows + 1, rows):
             whole = call.whole + start * call.units * call.bytes
@@ -276,24 +283,21 @@ def _multiplying(form: Format, rows: int, outputs: int) -> Any:
 
 
 @functools.cache
-def _compiled(form: Format) -> tuple[Any, Any]:
+def _compiled(form: Format) -> tuple[Compiled, Compiled]:
     """The kernel's halves: activations to whole numbers, and these times the matrix."""
-    (thread_number, thread_count), record = openmp.numbers(), CALL.dtype
     multiply_many, multiply_some, multiply_one = map(_multiplying, [form] * 3, ROWS, form.outputs)
     number, unit, width, round_row = form.number, form.unit, form.width, form.round
     most = ROWS[0]
     factor = torch.empty(0, dtype=form.factor).numpy().dtype.type
 
-    @cfunc(types.void(types.voidptr))
-    def rounding(data: Any) -> None:
-        call = carray(data, (1,), record)[0]
-        x = carray(pointer(call.x), (ENDLESS,), np.float32)
+    @openmp.compiled(CALL)
+    def rounding(call: Any, thread: int, threads: int) -> None:
+        x, sizes = floats(call.x), floats(call.sizes)
         whole = carray(pointer(call.whole), (ENDLESS,), number)
         sums = carray(pointer(call.sums), (ENDLESS,), factor)
-        sizes = carray(pointer(call.sizes), (call.rows,), np.float32)
-        if thread_number() == 0:
-            carray(pointer(call.taken), (1,), np.int64)[0] = 0
-        for row in range(thread_number(), call.rows, thread_count()):
+        if thread == 0:
+            integers(call.taken)[0] = 0
+        for row in range(thread, call.rows, threads):
             first, together = _tile(row, call.rows)
             sizes[row] = round_row(
                 x[row * call.inputs : (row + 1) * call.inputs],
@@ -302,10 +306,9 @@ def _compiled(form: Format) -> tuple[Any, Any]:
                 sums[row * call.groups : (row + 1) * call.groups],
             )
 
-    @cfunc(types.void(types.voidptr))
-    def multiplying(data: Any) -> None:
-        call = carray(data, (1,), record)[0]
-        totals = call.totals + thread_number() * (OUTPUTS * min(call.rows, most) * width)
+    @openmp.compiled(CALL)
+    def multiplying(call: Any, thread: int, threads: int) -> None:
+        totals = call.totals + thread * (OUTPUTS * min(call.rows, most) * width)
         first = openmp.take(call.taken, OUTPUTS)  # a thread that has to wait leaves more to others
         while first < call.outputs:
             row = multiply_many(call, first, 0, totals)

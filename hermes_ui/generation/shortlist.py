@@ -5,16 +5,15 @@ said; another, where a bias or a ban makes room for it, has 4 bits. A row's shor
 that row alone, and each number of it is added up in one thread, in one order.
 """
 
-import functools
 from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, cfunc, njit, types
+from numba import carray, njit
 from torch import Tensor, nn
 
 from hermes_ui.generation import openmp
-from hermes_ui.generation.openmp import ENDLESS, FAST, Record, pointer
+from hermes_ui.generation.openmp import ENDLESS, FAST, Record, compiled, floats, integers, pointer
 from hermes_ui.generation.quantize import Int8Embedding, Int8Linear
 
 LISTED = 512  # of a row's outputs
@@ -29,26 +28,15 @@ def _product(x: Any, codes: Any) -> Any:
     return total
 
 
-@functools.cache
-def _compiled() -> Any:
-    """Works out the listed outputs of the call at an address, in each of some threads."""
-    (thread_number, thread_count), record = openmp.numbers(), CALL.dtype
-
-    @cfunc(types.void(types.voidptr))
-    def part(data: Any) -> None:
-        call = carray(data, (1,), record)[0]
-        x = carray(pointer(call.x), (ENDLESS,), np.float32)
-        ids = carray(pointer(call.ids), (ENDLESS,), np.int64)
-        codes = carray(pointer(call.codes), (ENDLESS,), np.int8)
-        scales = carray(pointer(call.scales), (ENDLESS,), np.float32)
-        result = carray(pointer(call.result), (ENDLESS,), np.float32)
-        for place in range(thread_number(), call.rows * call.listed, thread_count()):
-            row, output = place // call.listed, ids[place]
-            own = x[row * call.width : (row + 1) * call.width]
-            weights = codes[output * call.width : (output + 1) * call.width]
-            result[place] = _product(own, weights) * scales[output]
-
-    return part
+@compiled(CALL)
+def _listed(call: Any, thread: int, threads: int) -> None:
+    x, ids, scales = floats(call.x), integers(call.ids), floats(call.scales)
+    codes, result = carray(pointer(call.codes), (ENDLESS,), np.int8), floats(call.result)
+    for place in range(thread, call.rows * call.listed, threads):
+        row, output = place // call.listed, ids[place]
+        own = x[row * call.width : (row + 1) * call.width]
+        weights = codes[output * call.width : (output + 1) * call.width]
+        result[place] = _product(own, weights) * scales[output]
 
 
 class ShortlistHead(nn.Module):
@@ -80,5 +68,5 @@ class ShortlistHead(nn.Module):
         result = torch.empty(ids.shape)
         parts = (rows, ids, self.fine.rows, self.fine.scales, result)
         call = CALL.pack(*rows.shape, ids.shape[1], *(each.data_ptr() for each in parts))
-        openmp.run(_compiled(), call, openmp.team(ids.numel()))
+        openmp.run(_listed, call, openmp.team(ids.numel()))
         return result

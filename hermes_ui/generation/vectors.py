@@ -19,6 +19,7 @@ LINE = 64  # bytes that a CPU reads at once from memory
 PAIRS = {32: "llvm.x86.avx2.pmadd.wd", 64: "llvm.x86.avx512.pmaddw.d.512"}
 MAGNITUDE = np.int32(0x7FFFFFFF)  # all bits of a float but its sign
 SMALLEST, LARGEST = np.float32(-126), np.float32(127)  # exponents of normal numbers
+LOG2_E = np.float32(1.4426950408889634)
 # 2 ** x for x of 0 to 1: its interpolation in six Chebyshev nodes, off by 1e-7 at most.
 POWER = tuple(map(np.float32, (0.99999990, 0.69315449, 0.24014182, 0.05586034, 0.00894959,
                                0.00189375)))  # fmt: skip
