@@ -3,7 +3,7 @@
     python -m training.evaluate [--model models/hermes-mini] [--share 1.0]
 
 Prints one Markdown table, each skill against its bar. Answers are greedy where the row does
-not say otherwise. On two cores it takes a few minutes.
+not say otherwise. On two cores it takes some eight minutes.
 """
 
 import argparse

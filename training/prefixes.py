@@ -93,8 +93,9 @@ class Prefixes:
     def _fill(self, cache: StaticCache, rows: Sequence[Sequence[int]], width: int) -> None:
         """Put what is known of each row into the empty `cache`, up to column `width`."""
         known = {row: both for row, ids in enumerate(rows) if (both := self._find(ids)) is not None}
-        layers, _, heads, _, size = next(iter(known.values())).shape
-        every = next(iter(known.values())).new_zeros(layers, 2, len(rows), heads, width, size)
+        one = next(iter(known.values()))
+        layers, _, heads, _, size = one.shape
+        every = one.new_zeros(layers, 2, len(rows), heads, width, size)
         for row, both in known.items():
             every[:, :, row, :, width - both.shape[-2] :] = both
         for layer, (keys, values) in enumerate(every):
