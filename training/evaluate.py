@@ -74,17 +74,15 @@ class Evaluation:
 
     def score(self, skill: str, tries: Iterable[Try], bar: float | None = None) -> Row:
         """Have all of `tries`, line by line, and judge them."""
-        each = list(tries)
-        self._have(each)
-        return self._judged(skill, each, bar)
+        return self.scores({skill: tries}, bar)[0]
 
-    def scores(self, skills: dict[str, Iterable[Try]]) -> list[Row]:
+    def scores(self, skills: dict[str, Iterable[Try]], bar: float | None = None) -> list[Row]:
         """The same of several skills at once, which takes less time."""
         each = {skill: list(tries) for skill, tries in skills.items()}
         self._have([one for tries in each.values() for one in tries])
-        return [self._judged(skill, tries) for skill, tries in each.items()]
+        return [self._judged(skill, tries, bar) for skill, tries in each.items()]
 
-    def _judged(self, skill: str, tries: list[Try], bar: float | None = None) -> Row:
+    def _judged(self, skill: str, tries: list[Try], bar: float | None) -> Row:
         right = [float(one.judge(one.answers)) for one in tries]
         self.failures += [one for one, good in zip(tries, right, strict=True) if good < 1]
         return Row(skill, sum(right), len(tries), bar)

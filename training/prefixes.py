@@ -51,8 +51,7 @@ class Prefixes:
 
     def known(self, ids: Sequence[int]) -> int:
         """How many tokens `ids` begins with need not be read again."""
-        both = self._find(ids)
-        return 0 if both is None else both.shape[-2]
+        return _tokens(self._find(ids))
 
     def keep(self, ids: Sequence[int], both: Tensor) -> None:
         """Remember `ids`, after which a turn ended."""
@@ -68,7 +67,8 @@ class Prefixes:
         self, rows: Sequence[Sequence[int]], model: LlamaForCausalLM, pad: int, room: int = 0
     ) -> Batch:
         """`rows` as `model` reads them, with room for so many tokens after them."""
-        known = [self.known(row) for row in rows]
+        found = [self._find(row) for row in rows]
+        known = [_tokens(both) for both in found]
         width = max(known)
         length = width + max(len(row) - own for row, own in zip(rows, known, strict=True))
         ids = torch.full((len(rows), length), pad)
@@ -79,7 +79,7 @@ class Prefixes:
                 mask[number, end - len(part) : end] = 1
         cache = StaticCache(model.config, max_cache_len=length + room)
         if width:
-            self._fill(cache, rows, width)
+            _fill(cache, found, width)
         return Batch(ids.to(model.device), mask.to(model.device), width, cache)
 
     def _find(self, ids: Sequence[int]) -> Tensor | None:
@@ -90,13 +90,18 @@ class Prefixes:
                 return self._kept[known]
         return None
 
-    def _fill(self, cache: StaticCache, rows: Sequence[Sequence[int]], width: int) -> None:
-        """Put what is known of each row into the empty `cache`, up to column `width`."""
-        known = {row: both for row, ids in enumerate(rows) if (both := self._find(ids)) is not None}
-        one = next(iter(known.values()))
-        layers, _, heads, _, size = one.shape
-        every = one.new_zeros(layers, 2, len(rows), heads, width, size)
-        for row, both in known.items():
+
+def _tokens(both: Tensor | None) -> int:
+    return 0 if both is None else both.shape[-2]
+
+
+def _fill(cache: StaticCache, found: Sequence[Tensor | None], width: int) -> None:
+    """Put what is known of each row into the empty `cache`, up to column `width`."""
+    one = next(both for both in found if both is not None)
+    layers, _, heads, _, size = one.shape
+    every = one.new_zeros(layers, 2, len(found), heads, width, size)
+    for row, both in enumerate(found):
+        if both is not None:
             every[:, :, row, :, width - both.shape[-2] :] = both
-        for layer, (keys, values) in enumerate(every):
-            cache.update(keys, values, layer)
+    for layer, (keys, values) in enumerate(every):
+        cache.update(keys, values, layer)
