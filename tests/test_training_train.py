@@ -187,7 +187,7 @@ def test_the_model_is_saved_with_its_story(tmp_path):
 
     story = json.loads((tmp_path / "model" / train.STORY).read_text())
     config = json.loads((tmp_path / "model" / "config.json").read_text())
-    assert story.keys() == {"tokens", "steps", "seed", "cpu_minutes", "device"}
+    assert story.keys() == {"tokens", "steps", "seed", "minutes", "device"}
     assert config["num_hidden_layers"] == train.DEEP_LAYERS
 
 

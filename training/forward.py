@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
-BLOCK = 256  # queries that attend together
+BLOCK = 128  # queries that attend together
 MASKED = -1e4
 
 

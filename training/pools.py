@@ -139,22 +139,31 @@ class Pools(Dataset[list[Batch]]):
         return list(self.batches(rows, most, self.encoder.pad, rng))
 
 
-def loader(pools: Pools, first: int, workers: int, device: str) -> DataLoader[list[Batch]]:
-    """The pools from `first` on, in order, drawn by `workers` processes ahead of their use.
+def loader(pools: Pools, first: int, workers: int, device: str) -> Iterator[list[Batch]]:
+    """The pools from `first` on, in order, drawn by `workers` processes.
 
-    The processes are forked, as they only draw; the loader gives each of them one thread.
+    For a GPU they are drawn ahead of their use. A CPU draws as many at once as it has workers,
+    and trains meanwhile on none: a step ends with its slowest core, so a worker beside it would
+    cost what it saves. The processes are forked, as they only draw, and have one thread each.
     """
     if workers:  # else the tokenizer complains of the fork, after which it is used by one thread
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return DataLoader(
+    on_gpu = device == "cuda"
+    turn: list[int] = []  # what is drawn next
+    source = DataLoader(
         pools,
         batch_size=None,
-        sampler=range(first, len(pools)),
+        sampler=turn,
         num_workers=workers,
-        prefetch_factor=PREFETCHED if workers else None,
+        prefetch_factor=(PREFETCHED if on_gpu else 1) if workers else None,
+        persistent_workers=workers > 0,
         multiprocessing_context="fork" if workers else None,
-        pin_memory=device == "cuda",
+        pin_memory=on_gpu,
     )
+    each = len(pools) if on_gpu else max(1, workers)
+    for start in range(first, len(pools), each):
+        turn[:] = range(start, min(start + each, len(pools)))
+        yield from source
 
 
 def drawn(

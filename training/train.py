@@ -13,7 +13,6 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,7 +66,7 @@ STORY = "training.json"  # beside the model: what it was trained on
 class Progress:
     """Where a training stands."""
 
-    elapsed_s: float = 0.0  # of CPU time, all threads together; on a GPU by the clock
+    elapsed_s: float = 0.0  # by the clock
     pool: int = 0  # pools that are read
     step: int = 0
     tokens: int = 0  # padding included
@@ -160,7 +159,6 @@ class Training:
         on_gpu = self.device == "cuda"
         is_half = options.bf16 if options.bf16 is not None else on_gpu or has_bf16()
         self.dtype = torch.bfloat16 if is_half else torch.float32
-        self.clock: Callable[[], float] = time.perf_counter if on_gpu else time.process_time
         self.first_layers = DEEP_LAYERS if on_gpu else LAYERS  # a few more cost a GPU no time
         self.progress = Progress()
         self.watched = watched_batches(self.encoder)
@@ -177,14 +175,15 @@ class Training:
         """Train on all pools that are left, then save the model."""
         options, progress = self.options, self.progress
         on_gpu = self.device == "cuda"
-        workers = options.workers if options.workers is not None else CUDA_WORKERS * on_gpu
+        usual = CUDA_WORKERS if on_gpu else options.threads
+        workers = options.workers if options.workers is not None else usual
         scale = options.scale or (CUDA_SCALE if on_gpu else 1)
         tokens = options.tokens * scale * 1e6
         most = BATCH_TOKENS * scale
         pools = Pools(self.encoder, options.seed, tokens, most, few_shapes=on_gpu)
         if options.finish:
             progress.pool = max(progress.pool, pools.count)
-        self.last = saved = self.sampled = self.clock()
+        self.last = saved = self.sampled = time.perf_counter()
         for pool in loader(pools, progress.pool, workers, self.device):
             self._read(pool, pools)
             if self.last - saved > SAVE_EVERY_S:  # where a pool ends, as it is drawn as a whole
@@ -194,9 +193,8 @@ class Training:
         self._tick()
         save_model(self.model, self.tokenizer, options.out)
         self.checkpoint.unlink(missing_ok=True)
-        took = "minutes" if on_gpu else "cpu_minutes"
         story = {"tokens": progress.tokens, "steps": progress.step, "seed": options.seed,
-                 took: round(progress.elapsed_s / 60), "device": self.device}  # fmt: skip
+                 "minutes": round(progress.elapsed_s / 60), "device": self.device}  # fmt: skip
         kept = options.out / STORY
         if options.finish:
             story = json.loads(kept.read_text()) | {"finish": story}
@@ -219,7 +217,7 @@ class Training:
 
     def _tick(self) -> None:
         """Count the time since the last tick."""
-        now = self.clock()
+        now = time.perf_counter()
         self.progress.elapsed_s, self.last = self.progress.elapsed_s + now - self.last, now
 
     def _use(self, model: LlamaForCausalLM) -> None:
@@ -352,7 +350,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--workers", type=int, help="that draw; by default 0, on a GPU 12")
+    parser.add_argument(
+        "--workers", type=int, help="that draw; by default as many as threads, on a GPU 12"
+    )
     parser.add_argument(
         "--scale", type=int, help="times the tokens, in as many steps; by default 1, on a GPU 4"
     )
