@@ -1,4 +1,6 @@
-"""Trains Hermes Mini from nothing: on two cores in about two hours, on a GPU sooner.
+"""Trains Hermes Mini from nothing: in about two hours on two cores that multiply bfloat16.
+
+Cores without it take some six hours; a GPU was never timed on the whole.
 
     python -m training.train                   # from nothing
     python -m training.train --tokens 3        # a quick one: three million tokens
