@@ -117,7 +117,7 @@ def _told(story: dict[str, Any]) -> str:
     """What the model was trained on, in words."""
     took = (
         f"{story['cpu_minutes']} CPU minutes"
-        if "cpu_minutes" in story
+        if "cpu_minutes" in story  # once counted instead of the clock's, as for what ships
         else f"{story['minutes']} minutes"
     )
     told = (
